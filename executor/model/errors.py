@@ -1,0 +1,144 @@
+"""The error tree.
+
+RexError
+├── StrategyInvalid          the strategy, its inputs or the call is wrong; nothing ran
+│   └── NotAvailable         written in the format, and not built yet
+├── Unreachable              broker or ledger does not answer, or refuses us
+├── UnknownExecution         no such execution, or retention has removed it
+├── NotAllowedNow            the state of the execution forbids it
+├── SettingsInvalid          a setting is unknown or wrong
+├── LedgerFull               the server refuses writes for want of memory
+└── ActionError              an action failed; carries what retry and rollback decide by
+    ├── ActionTimedOut       the attempt's deadline passed
+    ├── ActionCancelled      it was told to stop
+    ├── Interrupted          its holder died, and nobody knows whether it was done
+    └── ChangedSince         the world is no longer as the action left it: taking back would overwrite
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+ErrorType = Literal["network", "process", "coordination", "resource", "validation", "timeout"]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What kind of error it is; decides whether another attempt can help."""
+
+    type: ErrorType
+    severity: Literal["low", "medium", "high", "critical"] = "medium"
+    recoverability: Literal["recoverable", "degradable", "fatal"] = "recoverable"
+    category: Literal["transient", "permanent", "configuration", "external"] = "transient"
+    retryable: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+TRANSIENT = Classification("process")
+PERMANENT = Classification("process", "high", "fatal", "permanent", retryable=False)
+CONFIGURATION = Classification("validation", "high", "fatal", "configuration", retryable=False)
+NETWORK = Classification("network")
+EXTERNAL = Classification("network", "medium", "fatal", "external", retryable=False)
+RESOURCE = Classification("resource", "high")
+TIMEOUT = Classification("timeout")
+CANCELLED = Classification("coordination", "low", "fatal", "permanent", retryable=False)
+INTERRUPTED = Classification("coordination", "high", "recoverable", "transient", retryable=False)
+NO_DEVICE = Classification("coordination", "high", "fatal", "external", retryable=False)
+UNMET = Classification("validation", "high", "fatal", "permanent", retryable=False)
+
+
+class RexError(Exception):
+    """The root of every error that this project raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a strategy: where it stands, what it is, what would be right."""
+
+    message: str
+    path: str = ""
+    """Path inside the document, such as ``actions[2].with.url``."""
+    file: str = ""
+    line: int = 0
+    """First line is 1; 0: not known."""
+    column: int = 0
+    remedy: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        where = " ".join(part for part in (place, f"at {self.path}" if self.path else "") if part)
+        text = f"{where}: {self.message}" if where else self.message
+        return f"{text} ({self.remedy})" if self.remedy else text
+
+
+class StrategyInvalid(RexError):
+    """The strategy, its inputs or the call is wrong; nothing ran."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class NotAvailable(StrategyInvalid):
+    """Written in the format, and not built yet."""
+
+
+class Unreachable(RexError):
+    """Broker or ledger does not answer, or refuses us."""
+
+
+class UnknownExecution(RexError):
+    """No such execution, or retention has removed it."""
+
+    def __init__(self, execution: str) -> None:
+        self.execution = execution
+        super().__init__(f"no execution {execution!r}: see `rex list`; finished ones leave after the retention time")
+
+
+class NotAllowedNow(RexError):
+    """The state of the execution forbids it."""
+
+
+class SettingsInvalid(RexError):
+    """A setting is unknown or wrong."""
+
+
+class LedgerFull(RexError):
+    """The server refuses writes for want of memory."""
+
+
+class ActionError(RexError):
+    """An action failed: what was tried, with which parameters, and what came back (secrets masked)."""
+
+    classification: Classification = TRANSIENT
+
+    def __init__(self, message: str, classification: Classification | None = None) -> None:
+        super().__init__(message)
+        if classification is not None:
+            self.classification = classification
+
+
+class ActionTimedOut(ActionError):
+    """The attempt's deadline passed."""
+
+    classification = TIMEOUT
+
+
+class ActionCancelled(ActionError):
+    """It was told to stop."""
+
+    classification = CANCELLED
+
+
+class Interrupted(ActionError):
+    """Its holder died, and nobody knows whether it was done."""
+
+    classification = INTERRUPTED
+
+
+class ChangedSince(ActionError):
+    """The world is no longer as the action left it: taking back would overwrite what others did."""
+
+    classification = Classification("validation", "high", "fatal", "external", retryable=False)
