@@ -1,0 +1,41 @@
+"""Addresses of broker and ledger: which are accepted, and how they are shown."""
+
+import re
+from urllib.parse import urlsplit
+
+LEDGER_SCHEMES = ("redis", "rediss", "redis+socket")
+BROKER_SCHEMES = (*LEDGER_SCHEMES, "amqp", "amqps")
+
+
+def scheme_of(url: str) -> str:
+    return url.partition("://")[0]
+
+
+def check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
+    """Refuse an address that nothing could connect to; messages never quote it, for its password's sake.
+
+    Raises:
+        ValueError: another scheme, no host or socket, or a part that cannot be read.
+    """
+    if scheme_of(url) not in schemes:
+        raise ValueError(f"{name} must begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+    try:
+        parts = urlsplit(url)
+        place = parts.path.strip("/") if parts.scheme == "redis+socket" else parts.hostname
+        _ = parts.port  # read for its check: it raises for a port that is no number
+    except ValueError:
+        raise ValueError(
+            f"{name} has no readable host and port (inside a password write / as %2F, # as %23, @ as %40)"
+        ) from None
+    if not place:
+        raise ValueError(f"{name} names no {'socket' if parts.scheme == 'redis+socket' else 'host'}")
+
+
+def mask_url(url: str) -> str:
+    """`url` with its password, in the authority or in the query, replaced by ``***``.
+
+    Works on text, not on a parsed URL: one that is wrong, with a bare slash in its password for instance, is
+    just what ends up in an error message.
+    """
+    hidden = re.sub(r"(://[^:@/?#]*:).*@", r"\1***@", url)
+    return re.sub(r"([?&;][^=&;]*password[^=&;]*=)[^&;#]*", r"\1***", hidden, flags=re.IGNORECASE)

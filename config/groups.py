@@ -1,0 +1,145 @@
+"""The seven groups of settings, with every default.
+
+Names and defaults are those of the design's chapter "Configuration Options", milliseconds as durations.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _length(value: Any) -> Any:
+    # The strategy's reader of durations lies in `executor`: this package may not import it, and it may not load
+    # this one (other services have a `config` of their own). pydantic's own reader takes bare numbers.
+    if isinstance(value, timedelta):
+        return value
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h)", value) if isinstance(value, str) else None
+    if found is None:
+        number = re.fullmatch(r"\d+(\.\d+)?", str(value))
+        hint = f": write {value}ms or {value}s" if number else ", such as 250ms, 30s, 5m or 2h"
+        raise ValueError(f"a duration is text with a unit{hint}")
+    seconds = float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return timedelta(seconds=min(seconds, 1e9))
+
+
+Length = Annotated[timedelta, BeforeValidator(_length), Field(ge=timedelta(0), le=timedelta(days=3650))]
+Positive = Annotated[Length, Field(gt=timedelta(0))]
+
+
+def _later(default: Any) -> Any:
+    """A setting that has its name and default, and no effect yet: setting it is refused."""
+    return Field(default, description="Not available yet.", json_schema_extra={"available": False})
+
+
+def _field(default: Any, description: str, **bounds: Any) -> Any:
+    return Field(default, description=description, **bounds)
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ExecutionSettings(_Group):
+    """How actions run."""
+
+    default_timeout: Positive = _field(timedelta(seconds=30), "Longest time of one attempt at an action.")
+    max_retries: int = _field(3, "Attempts at an action in all, the first one counted.", ge=1, le=1000)
+    parallel_limit: int = _field(5, "Actions of one execution that run at the same time.", ge=1, le=10_000)
+    batch_size: int = _later(10)
+    adaptive_timeouts: bool = _later(True)
+    retry_delay: Length = _field(timedelta(milliseconds=100), "Delay before the second attempt.")
+    retry_multiplier: float = _field(2.0, "By what each further delay is longer.", ge=1, le=100)
+    retry_max_delay: Length = _field(timedelta(seconds=30), "No delay is longer.")
+    retry_jitter: float = _field(0.25, "Share by which a delay varies, up and down.", ge=0, le=1)
+    timeout: Positive = _field(timedelta(hours=2), "Longest time of a whole execution.")
+    fuse: bool = _field(True, "Send neighbours of a sequence on one device as one message.")
+    sequence_length: int = _field(25, "Longest piece of a sequence that is published at once.", ge=1, le=1000)
+    max_result_bytes: int = _field(262_144, "Largest result of an action, as JSON.", ge=1024, le=16_777_216)
+    retention: Positive = _field(timedelta(hours=168), "How long a finished execution stays in the ledger.")
+
+
+class RollbackSettings(_Group):
+    """How failed executions are taken back."""
+
+    enabled: bool = _field(True, "Take failed executions back.")
+    snapshot_enabled: bool = _later(True)
+    max_rollback_depth: int = _later(10)
+    rollback_timeout: Positive = _field(
+        timedelta(seconds=60), "Longest time of one attempt at a compensation."
+    )
+    store_max_bytes: int = _field(10 * 1024**3, "Room for saved bytes on each device.", ge=0)
+
+
+class Thresholds(_Group):
+    """Where monitoring raises its voice."""
+
+    cpu: int = _later(80)
+    memory: int = _later(80)
+    latency: Length = _later(timedelta(seconds=1))
+
+
+class MonitoringSettings(_Group):
+    """How executions are watched."""
+
+    interval: Positive = _field(timedelta(seconds=1), "How often live views are drawn anew.")
+    detailed_metrics: bool = _later(True)
+    anomaly_detection: bool = _later(True)
+    thresholds: Thresholds = Thresholds()
+
+
+class SecuritySettings(_Group):
+    """What has to be allowed."""
+
+    strict_validation: bool = _later(True)
+    user_approval_timeout: Positive = _later(timedelta(minutes=5))
+    audit_level: Literal["minimal", "standard", "detailed"] = _later("detailed")
+
+
+class DistributedSettings(_Group):
+    """Devices, and how their death is noticed."""
+
+    enabled: bool = _later(True)
+    min_devices: int = _later(1)
+    max_devices: int = _later(10)
+    synchronization_interval: Positive = _later(timedelta(seconds=5))
+    device_failure_threshold: int = _later(3)
+    device_wait: Length = _field(
+        timedelta(seconds=60), "How long an action waits for a device without a worker."
+    )
+    lease_renewal: Positive = _field(timedelta(milliseconds=500), "How often a worker renews what it runs.")
+    lease_silence: Positive = _field(timedelta(seconds=2), "A worker that did not renew for so long is dead.")
+    gone_silence: Positive = _field(
+        timedelta(milliseconds=750), "The same for one whose connections are gone too."
+    )
+    parent_silence: Positive = _field(
+        timedelta(milliseconds=1500), "A parent kills a child that stood still so long."
+    )
+    durability: Literal["process", "power"] = _field(
+        "process", "What the ledger survives: the death of processes, or a power cut as well (slower)."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.lease_renewal < self.gone_silence <= self.lease_silence:
+            raise ValueError("lease_renewal must be below gone_silence, and that not above lease_silence")
+        if not self.lease_renewal < self.parent_silence <= self.lease_silence:
+            raise ValueError("parent_silence must lie between lease_renewal and lease_silence")
+        return self
+
+
+class ResourcesSettings(_Group):
+    """What is reserved for an execution."""
+
+    pooling: bool = _later(True)
+    preallocation: bool = _later(True)
+    release_delay: Length = _later(timedelta(seconds=1))
+
+
+class UserInteractionSettings(_Group):
+    """How people are asked and told."""
+
+    enabled: bool = _later(True)
+    notification_level: Literal["all", "important", "critical"] = _later("important")
+    default_approval_behavior: Literal["ask", "auto-approve", "auto-deny"] = _later("ask")
