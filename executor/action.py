@@ -1,7 +1,7 @@
 """The contract of an action type: do, snapshot, undo and verify belong to one action.
 
-Third parties subclass `ActionType`, or decorate a function with `action`, and name it under the entry point group
-``rex.actions``. Nothing here touches Celery, the broker or the ledger.
+Third parties subclass `ActionType`, or decorate a function with `action`, and name it under the entry point
+group ``rex.actions``. Nothing here touches Celery, the broker or the ledger.
 """
 
 import enum
@@ -26,7 +26,7 @@ class WayBack(enum.Enum):
     RESTORES = "restores"
     """The type takes itself back, by what `ActionType.snapshot` kept, after any beginning of the effect."""
     COMPENSATES = "compensates"
-    """The type takes back what it completed; after an interruption only when `check` says that it was done."""
+    """The type takes back what it completed; once interrupted only when `check` says that it was done."""
     DECLARED = "declared"
     """It changes something, and only the strategy can say how that is taken back."""
 
@@ -87,6 +87,8 @@ class Run(Protocol):
     """Idempotency key: the same for every attempt at this action, of no other action."""
     log: logging.Logger
     saved: SavedBytes
+    snapshot: Json | None
+    """Data of the `Snapshot` taken before the first attempt, once there is one: the state before."""
 
     @property
     def parameters(self) -> Any:
@@ -133,17 +135,23 @@ class ActionType(ABC):
     """May it run again when nobody knows whether it ran?"""
     permissions: ClassVar[tuple[str, ...]] = ()
     isolated: ClassVar[bool] = True
-    """Run in a process of its own, which is killed at the deadline. Turn off only for code that obeys `Run.cancelled`."""
+    """Run in a process of its own, killed at the deadline. Turn off only for code that obeys `Run.cancelled`."""
+    conditions: ClassVar[tuple[str, ...]] = ()
+    """Parameters that are written as CEL without braces; `execute` receives what they evaluate to."""
     Parameters: ClassVar[type[BaseModel]] = NoParameters
     Results: ClassVar[type[BaseModel] | None] = None
     """When given, expressions over the result are checked before the run."""
 
+    def origin(self) -> str:
+        """``module:name`` under which a process of its own finds this type again."""
+        return f"{type(self).__module__}:{type(self).__qualname__}"
+
     def way_back(self, parameters: Json) -> WayBack:  # noqa: ARG002 - some types decide by their parameters
-        """How it is taken back when the strategy says nothing; `parameters` as written, expressions included."""
+        """How it is taken back when the strategy says nothing; `parameters` as written, unrendered."""
         return WayBack.DECLARED
 
     def problems(self, parameters: Json) -> list[tuple[str, str]]:  # noqa: ARG002
-        """What `Parameters` cannot say: pairs of path below ``with`` and message, for parameters as written."""
+        """What `Parameters` cannot say: pairs of path below ``with`` and message."""
         return []
 
     def check(self, run: Run) -> Found:  # noqa: ARG002
@@ -164,7 +172,9 @@ class ActionType(ABC):
 
     def compensate(self, run: Run, undo: Undo) -> Any:
         """Take it back. Called only where `way_back` says that the type can."""
-        raise TypeError(f"{self.uses} has no way back of its own; {run.action} must declare `compensate`: {undo}")
+        raise TypeError(
+            f"{self.uses} has no way back of its own; {run.action} must declare `compensate`: {undo}"
+        )
 
     def verify(self, run: Run, result: Any) -> None:  # noqa: B027 - an empty hook, not a forgotten method
         """Prove the effect; raise `ActionError` when it is not there."""
@@ -232,6 +242,9 @@ def _type_of(source: FunctionAction) -> ActionType:
         idempotent = source.idempotent
         Parameters = _parameters_of(source.function, source.uses)
 
+        def origin(self) -> str:
+            return f"{source.function.__module__}:{source.function.__qualname__}"
+
         def way_back(self, parameters: Json) -> WayBack:
             return WayBack.COMPENSATES if source.compensation else super().way_back(parameters)
 
@@ -245,7 +258,9 @@ def _type_of(source: FunctionAction) -> ActionType:
             arguments = _arguments(run)
             given = {**arguments, "result": undo.result, "error": undo.error}
             takes_all = any(p.kind is p.VAR_KEYWORD for p in wanted.values())
-            return source.compensation(**{k: v for k, v in given.items() if k in wanted or (takes_all and k in arguments)})
+            return source.compensation(
+                **{k: v for k, v in given.items() if k in wanted or (takes_all and k in arguments)}
+            )
 
     return Function()
 
