@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 
 def _length(value: Any) -> Any:
-    # The strategy's reader of durations lies in `executor`: this package may not import it, and it may not load
-    # this one (other services have a `config` of their own). pydantic's own reader takes bare numbers.
+    # The strategy file has its reader of durations in `executor`: this package may not import it, nor it
+    # this one (other services have a `config` of their own). pydantic takes bare numbers as seconds.
     if isinstance(value, timedelta):
         return value
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h)", value) if isinstance(value, str) else None
