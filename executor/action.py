@@ -135,7 +135,7 @@ class ActionType(ABC):
     """May it run again when nobody knows whether it ran?"""
     permissions: ClassVar[tuple[str, ...]] = ()
     isolated: ClassVar[bool] = True
-    """Run in a process of its own, killed at the deadline. Turn off only for code that obeys `Run.cancelled`."""
+    """Run in a process of its own, killed at the deadline. Turn off only for code that obeys `cancelled`."""
     conditions: ClassVar[tuple[str, ...]] = ()
     """Parameters that are written as CEL without braces; `execute` receives what they evaluate to."""
     Parameters: ClassVar[type[BaseModel]] = NoParameters

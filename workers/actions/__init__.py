@@ -1,0 +1,1 @@
+"""The first action types, one file each; no Celery in them."""
