@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from executor.action import ActionType
+from executor.model.execution import Outgoing
 
 
 class ActionCatalogue(Protocol):
@@ -17,4 +18,14 @@ class ActionCatalogue(Protocol):
 
         Raises:
             KeyError: no such type is installed.
+        """
+
+
+class Outlet(Protocol):
+    """Puts entries of the outbox on the broker."""
+
+    def send(self, outgoing: list[Outgoing]) -> None:
+        """Publish each entry, and strike out those that need no answer of their own.
+
+        What cannot be sent stays in the outbox, where a coordinator finds it.
         """

@@ -1,0 +1,1 @@
+"""The state of every execution: the truth, of which messages are only hints."""

@@ -1,0 +1,100 @@
+"""Connecting to Valkey or Redis: one way for everybody, so that traps are stepped around once."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
+
+from executor.model.errors import LedgerFull, Unreachable
+
+if TYPE_CHECKING:
+    import redis
+
+REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
+
+
+def redis_url(url: str) -> str:
+    """`url` as redis-py reads it; kombu writes sockets as ``redis+socket:///path?virtual_host=0``.
+
+    Raises:
+        Unreachable: another scheme.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in REDIS_SCHEMES:
+        raise Unreachable(
+            f"the ledger needs a redis://, rediss:// or redis+socket:// address, not {parts.scheme or url!r}: "
+            "set REX_LEDGER_URL"
+        )
+    if parts.scheme != "redis+socket":
+        return url
+    query = parse_qs(parts.query)
+    database = query.get("virtual_host", query.get("db", ["0"]))[0]
+    user = f"{parts.netloc}" if "@" in parts.netloc else ""
+    return urlunsplit(("unix", user, parts.path, f"db={quote(database)}", ""))
+
+
+def masked(url: str) -> str:
+    """`url` without its password, for messages."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    name = user.partition(":")[0]
+    return urlunsplit(parts._replace(netloc=f"{name}:***@{host}"))
+
+
+def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -> "redis.Redis":
+    """A client that tries again for about `patience_s` seconds when the server is away.
+
+    Args:
+        url: address of the server.
+        name: shown in ``CLIENT LIST``; the watchdog tells the living from the dead by it.
+        patience_s: how long one call outlives a lost server.
+        blocking: for reads that wait on the server; without a timeout of their own.
+    """
+    import redis
+    from redis.backoff import ExponentialBackoff
+    from redis.maint_notifications import MaintNotificationsConfig
+    from redis.retry import Retry
+
+    cap_s = 0.25
+    return redis.Redis.from_url(
+        redis_url(url),
+        decode_responses=True,
+        client_name=name,
+        socket_timeout=None if blocking else 5,
+        socket_connect_timeout=5,
+        retry=Retry(ExponentialBackoff(cap=cap_s, base=0.01), retries=max(1, round(patience_s / cap_s))),
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
+
+
+@contextlib.contextmanager
+def reachable(url: str) -> Iterator[None]:
+    """Turn every error of redis-py into one of ours.
+
+    Raises:
+        Unreachable: the server does not answer, or refuses us.
+        LedgerFull: it has no memory for more.
+    """
+    import redis
+
+    try:
+        yield
+    except redis.exceptions.OutOfMemoryError as error:
+        raise LedgerFull(f"the server at {masked(url)} has no memory left: {error}") from error
+    except redis.exceptions.AuthenticationError as error:
+        raise Unreachable(f"the server at {masked(url)} refuses our password: {error}") from error
+    except redis.exceptions.ResponseError as error:
+        if "maxmemory" in str(error):
+            raise LedgerFull(f"the server at {masked(url)} has no memory left: {error}") from error
+        raise Unreachable(f"the server at {masked(url)} refuses: {error}") from error
+    except (redis.exceptions.RedisError, OSError) as error:
+        raise Unreachable(
+            f"no answer from the server at {masked(url)}: {error}. Is it running? `rex doctor` looks closer"
+        ) from error
+
+
+def text(value: Any) -> str:
+    """A reply of the server as text; missing is empty."""
+    return "" if value is None else str(value)

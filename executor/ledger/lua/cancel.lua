@@ -1,0 +1,12 @@
+-- A person or a service wants it to end. ARGV: E, error, mode (rollback or stop).
+local x = load(ARGV[1])
+if not x then return answer('unknown') end
+if x.state == 'pending' then
+  redis.call('HSET', key('x', x.id), 'outcome', 'cancelled', 'error', ARGV[2])
+  strike('ex:' .. x.id)
+  conclude_later(x)
+  return answer('ok')
+end
+if x.state ~= 'running' then return answer('refused', x.state) end
+stop(x, ARGV[3], 'cancelled', ARGV[2])
+return answer('ok')

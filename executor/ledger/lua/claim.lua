@@ -1,0 +1,15 @@
+-- May this worker run the first action of its message that is not final? ARGV: E, G, holder, nonce, signature, A, ...
+-- The signature is only needed to park; without it the answer is "signature", and the call is made again with it.
+local E, G, holder, nonce, signature = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local x = load(E)
+if not x or not G or G > x.gen then return answer('unknown', ARGV[6] or '') end
+if redis.call('SISMEMBER', key('fenced'), holder) == 1 then return answer('fenced') end
+if x.format > FORMAT then
+  if signature == '' then return answer('signature', ARGV[6]) end
+  post('p:' .. E .. '|' .. G .. '|' .. ARGV[6], NOW + 5000, '{"kind":"signature","signature":' .. q(signature) .. '}', false)
+  return answer('park', ARGV[6], 'it needs a newer worker')
+end
+local actions = {}
+for i = 6, #ARGV do actions[#actions + 1] = ARGV[i] end
+local got = claim_first(x, G, holder, nonce, signature, actions)
+return { got, SEND }

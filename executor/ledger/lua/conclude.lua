@@ -1,0 +1,24 @@
+-- The end of an execution. ARGV: E, final status, error or '', rollback summary or ''.
+local E, status = ARGV[1], ARGV[2]
+local x = load(E)
+strike('con:' .. E)
+if not x or (x.state ~= 'concluding' and x.state ~= 'pending') then return answer('noop') end
+strike('ex:' .. E)
+redis.call('HSET', key('x', E), 'state', status, 'finished', NOW)
+if ARGV[3] ~= '' then redis.call('HSET', key('x', E), 'error', ARGV[3]) end
+if ARGV[4] ~= '' then
+  redis.call('HSET', key('x', E), 'rb_status', ARGV[4])
+  if ARGV[4] == 'failed' then
+    emit(E, 'rollback:failed', '"error":"the state before could not be proved"')
+  else
+    emit(E, 'rollback:completed', '"success":' .. (ARGV[4] == 'completed' and 'true' or 'false') .. ',"status":' .. q(ARGV[4]))
+  end
+end
+redis.call('DEL', key('slots', E), key('wait', E), key('live', E), key('delay', E))
+redis.call('ZREM', key('open'), E)
+redis.call('ZREM', key('deadlines'), E)
+redis.call('ZADD', key('done'), NOW, E)
+emit(E, 'execution:' .. status, '"strategy":' .. q(redis.call('HGET', key('x', E), 'strategy') or '') ..
+  ',"success":' .. (status == 'completed' and 'true' or 'false') ..
+  ',"error":' .. (redis.call('HGET', key('x', E), 'error') or 'null'))
+return answer('ok')

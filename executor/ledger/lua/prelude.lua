@@ -1,0 +1,273 @@
+-- Shared by every script of the ledger: keys, outbox, events, and the few moves that change states.
+-- KEYS[1] is the prefix of all keys of the shard ("rex:{0}:"). Times are milliseconds of the server's clock.
+-- Every script answers {answer, {id, entry, id, entry, ...}}: the second part is what the caller sends now.
+
+local P = KEYS[1]
+local FORMAT = 1
+local RESEND = 2000      -- a control message is sent again until its own script strikes it out
+local TAKEOVERS = 5      -- a poison action that kills its worker each time ends here
+local FINAL = { succeeded = true, failed = true, skipped = true, cancelled = true, timed_out = true }
+local RANK = { none = 0, started = 1, unknown = 2, completed = 3 }
+local SEND = {}
+
+local function key(...) return P .. table.concat({ ... }, ':') end
+
+local clock = redis.call('TIME')
+local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function q(text) return cjson.encode(text) end
+
+local function answer(...) return { { ... }, SEND } end
+
+-- One event, to the stream of its execution and to the common one; data is the inside of a JSON object.
+local function emit(E, name, data)
+  local seq = redis.call('HINCRBY', key('x', E), 'seq', 1)
+  redis.call('XADD', key('ev', E), seq .. '-0', 'n', name, 't', NOW, 'd', '{' .. data .. '}')
+  redis.call('XADD', key('events'), 'MAXLEN', '~', 100000, '*',
+    'x', E, 's', seq, 'n', name, 't', NOW, 'd', '{' .. data .. '}')
+end
+
+-- Outbox: what must go out, with the time from which any coordinator sends it.
+local function post(id, due, entry, now)
+  if redis.call('ZCARD', key('ob')) == 0 then
+    redis.call('LPUSH', key('nudge'), 1)
+    redis.call('LTRIM', key('nudge'), 0, 7)
+  end
+  redis.call('ZADD', key('ob'), due, id)
+  redis.call('HSET', key('ob', 'd'), id, entry)
+  if now then
+    SEND[#SEND + 1] = id
+    SEND[#SEND + 1] = entry
+  end
+end
+
+local function strike(id)
+  redis.call('ZREM', key('ob'), id)
+  redis.call('HDEL', key('ob', 'd'), id)
+end
+
+local function task_entry(task, id, args)
+  return '{"kind":"task","task":' .. q(task) .. ',"id":' .. q(id) .. ',"args":[' .. args .. ']}'
+end
+
+local function load(E)
+  local v = redis.call('HMGET', key('x', E), 'state', 'gen', 'stage', 'stages', 'left', 'limit', 'format', 'mode',
+    'opened', 'rollback', 'failures', 'max_failures', 'outcome')
+  if not v[1] then return nil end
+  return { id = E, state = v[1], gen = tonumber(v[2] or 0), stage = tonumber(v[3] or -1), stages = tonumber(v[4] or 0),
+    left = tonumber(v[5] or 0), limit = tonumber(v[6] or 0), format = tonumber(v[7] or 1), mode = v[8] or '',
+    opened = tonumber(v[9] or 0), rollback = v[10] or '', failures = tonumber(v[11] or 0), max_failures = v[12],
+    outcome = v[13] or '' }
+end
+
+local function is_open(x, G)
+  return x.gen == G and ((G == 0 and x.state == 'running') or (G > 0 and x.state == 'rolling_back'))
+end
+
+local function rule_of(E, G, A)
+  local raw = redis.call('HGET', key('rule', E, G), A)
+  return raw and cjson.decode(raw)
+end
+
+local function conclude_later(x)
+  x.state = 'concluding'
+  redis.call('HSET', key('x', x.id), 'state', 'concluding')
+  post('con:' .. x.id, NOW + RESEND, task_entry('executor.conclude', x.id .. ':conclude', q(x.id)), true)
+end
+
+-- A stopping execution whose last live claim is gone goes on: to its rollback, or to its end.
+local function drain(x)
+  if x.state ~= 'stopping' or redis.call('SCARD', key('live', x.id)) > 0 then return end
+  if x.mode == 'rollback' and x.gen == 0 and x.rollback ~= 'none' then
+    x.state = 'rolling_back'
+    redis.call('HSET', key('x', x.id), 'state', 'rolling_back', 'rb_started', NOW)
+    emit(x.id, 'rollback:started', '"reason":' .. (redis.call('HGET', key('x', x.id), 'error') or 'null'))
+    post('rb:' .. x.id, NOW + RESEND, task_entry('rollback.begin', x.id .. ':begin', q(x.id)), true)
+  else
+    conclude_later(x)
+  end
+end
+
+-- Takes the parked message of an action out, if there is one, and sends it.
+local function unpark(E, G, A, due)
+  local name = E .. '|' .. G .. '|' .. A
+  local signature = redis.call('HGET', key('park'), name)
+  if signature then
+    redis.call('HDEL', key('park'), name)
+    post('p:' .. name, due or NOW + 1000, '{"kind":"signature","signature":' .. q(signature) .. '}', due == nil)
+  end
+  return signature
+end
+
+-- A freed slot goes to the action that has waited longest; the slot is taken for it here, so nobody overtakes.
+local function wake(x)
+  if x.limit == 0 then return end
+  while redis.call('SCARD', key('slots', x.id)) < x.limit do
+    local A = redis.call('LPOP', key('wait', x.id))
+    if not A then return end
+    redis.call('SADD', key('slots', x.id), A)
+    redis.call('HSET', key('a', x.id, x.gen, A), 'since', NOW)
+    if not unpark(x.id, x.gen, A) then redis.call('SREM', key('slots', x.id), A) end
+  end
+end
+
+local function release(x, G, A, holder)
+  redis.call('SREM', key('live', x.id), G .. '|' .. A)
+  redis.call('SREM', key('slots', x.id), A)
+  redis.call('SREM', key('delay', x.id), G .. '|' .. A)
+  if holder then redis.call('SREM', key('L', holder), x.id .. '|' .. G .. '|' .. A) end
+end
+
+local function action_event(G, what)
+  return (G > 0 and 'rollback:action:' or 'execution:action:') .. what
+end
+
+local EVENT_OF = { succeeded = 'completed', failed = 'failed', timed_out = 'failed', skipped = 'skipped', cancelled = 'cancelled' }
+
+-- The only place where an action becomes final, and the only one that counts `left` down.
+-- outcome is the inside of a JSON object: "result":... or "error":...
+local function finish(x, G, A, status, outcome, holder)
+  redis.call('HSET', key('a', x.id, G, A), 'status', status, 'outcome', '{' .. outcome .. '}', 'finished', NOW, 'token', '')
+  release(x, G, A, holder)
+  redis.call('HDEL', key('park'), x.id .. '|' .. G .. '|' .. A)
+  emit(x.id, action_event(G, EVENT_OF[status]), '"action":' .. q(A) .. ',"status":' .. q(status) ..
+    (outcome == '' and '' or ',' .. outcome))
+  if is_open(x, G) then
+    x.left = redis.call('HINCRBY', key('x', x.id), 'left', -1)
+    if x.left == 0 then
+      local id = 'adv:' .. x.id .. '|' .. G .. '|' .. x.stage
+      post(id, NOW + 1000, task_entry('executor.advance', x.id .. ':' .. G .. ':' .. x.stage,
+        q(x.id) .. ',' .. G .. ',' .. x.stage), false)
+    end
+    wake(x)
+  end
+end
+
+-- No claim answers "run" from here on. mode: rollback (undo all) or stop (halt; what runs may finish).
+local function stop(x, mode, outcome, error)
+  if x.state == 'stopping' then
+    if mode == 'rollback' and x.mode == 'stop' then  -- of several failures rollback beats stop
+      x.mode = mode
+      redis.call('HSET', key('x', x.id), 'mode', mode, 'error', error)
+    end
+    return drain(x)
+  end
+  x.state = 'stopping'
+  x.mode = mode
+  redis.call('HSET', key('x', x.id), 'state', 'stopping', 'mode', mode)
+  if x.gen == 0 then redis.call('HSET', key('x', x.id), 'outcome', outcome, 'error', error) end
+  emit(x.id, 'execution:stopping', '"mode":' .. q(mode) .. ',"error":' .. error)
+  for _, A in ipairs(redis.call('LRANGE', key('wait', x.id), 0, -1)) do
+    redis.call('HDEL', key('park'), x.id .. '|' .. x.gen .. '|' .. A)
+    redis.call('SREM', key('slots', x.id), A)
+  end
+  redis.call('DEL', key('wait', x.id))
+  for _, member in ipairs(redis.call('SMEMBERS', key('delay', x.id))) do
+    local G, A = string.match(member, '^(%d+)|(.*)$')
+    strike('p:' .. x.id .. '|' .. member)
+    local last = redis.call('HGET', key('a', x.id, G, A), 'outcome') or '{}'
+    finish(x, tonumber(G), A, 'cancelled', string.sub(last, 2, -2), nil)
+  end
+  drain(x)
+end
+
+-- What a failed action means for its execution: the rule says rollback, stop or continue.
+local function fail(x, G, A, rule, error)
+  if rule.f == 'continue' then
+    if G > 0 then return false end
+    x.failures = redis.call('HINCRBY', key('x', x.id), 'failures', 1)
+    if not x.max_failures or x.failures <= tonumber(x.max_failures) then return false end
+  end
+  redis.call('HSET', key('a', x.id, G, A), 'fatal', 1)
+  local mode = rule.f == 'stop' and 'stop' or 'rollback'
+  if x.state == 'running' or x.state == 'stopping' then stop(x, mode, 'failed', error) end
+  return true
+end
+
+local function open_stage(x, S)
+  local sizes = cjson.decode(redis.call('HGET', key('x', x.id), 'sizes' .. x.gen))
+  x.stage, x.left, x.opened = S, sizes[S + 1], NOW
+  redis.call('HSET', key('x', x.id), 'stage', S, 'left', x.left, 'opened', NOW)
+  emit(x.id, 'execution:stage:started', '"generation":' .. x.gen .. ',"stage":' .. S .. ',"actions":' .. x.left)
+  post('st:' .. x.id .. '|' .. x.gen .. '|' .. S, NOW + 1000 + 3 * x.left,
+    '{"kind":"stage","execution":' .. q(x.id) .. ',"generation":' .. x.gen .. ',"stage":' .. S .. '}', true)
+end
+
+-- One action for a worker: run, or why not. Answers nil where the action is final already and the next may be asked.
+local function claim_one(x, G, A, holder, nonce, signature)
+  local name = key('a', x.id, G, A)
+  local rule = rule_of(x.id, G, A)
+  if not rule then return { 'unknown', A } end
+  local v = redis.call('HMGET', name, 'status', 'nonce', 'token', 'attempt', 'mode', 'takeovers', 'outcome', 'fatal', 'ord')
+  local status = v[1] or 'ready'
+  if FINAL[status] then
+    if v[8] then return { 'failed', A, v[7] or '{}' } end
+    return nil
+  end
+  if not is_open(x, G) then return { 'cancelled', A } end
+  if rule.s ~= x.stage then return { 'unknown', A } end
+  if rule.p then
+    local before = redis.call('HGET', key('a', x.id, G, rule.p), 'status')
+    if not (before and FINAL[before]) then return { 'early', A } end
+  end
+  if status == 'waiting' then return { 'wait', A } end
+  local token, attempt, mode = v[3], tonumber(v[4] or 0), v[5]
+  if status == 'running' then
+    if v[2] ~= nonce then
+      if signature == '' then return { 'signature', A } end
+      redis.call('HSET', key('park'), x.id .. '|' .. G .. '|' .. A, signature)
+      return { 'park', A, 'it runs elsewhere' }
+    end
+  else
+    for _, need in ipairs(rule.n or {}) do
+      local state = redis.call('HGET', key('a', x.id, G, need[1]), 'status')
+      if state ~= 'succeeded' and state ~= 'skipped' and not (need[2] and state and FINAL[state]) then
+        finish(x, G, A, 'skipped', '"reason":' .. q('it needs ' .. need[1] .. ', which did not succeed'), nil)
+        return nil
+      end
+    end
+    if x.limit > 0 and redis.call('SISMEMBER', key('slots', x.id), A) == 0 then
+      if redis.call('SCARD', key('slots', x.id)) >= x.limit then
+        if signature == '' then return { 'signature', A } end
+        if redis.call('HSET', key('park'), x.id .. '|' .. G .. '|' .. A, signature) == 1 then
+          redis.call('RPUSH', key('wait', x.id), A)
+        end
+        return { 'park', A, 'limits.parallel' }
+      end
+      redis.call('SADD', key('slots', x.id), A)
+    end
+    mode = redis.call('HGET', name, 'probe') and 'probe' or 'execute'
+    if mode == 'execute' or attempt == 0 then attempt = attempt + 1 end
+    token = attempt .. ':' .. nonce
+    redis.call('HSET', name, 'status', 'running', 'nonce', nonce, 'token', token, 'attempt', attempt, 'mode', mode,
+      'holder', holder, 'device', rule.d, 'deadline', NOW + rule.t)
+    redis.call('HDEL', name, 'probe')
+    if not v[9] then
+      redis.call('HSET', name, 'started', NOW, 'ord', redis.call('HINCRBY', key('x', x.id), 'ord', 1))
+    end
+    redis.call('SADD', key('live', x.id), G .. '|' .. A)
+    redis.call('SADD', key('L', holder), x.id .. '|' .. G .. '|' .. A)
+    emit(x.id, action_event(G, 'started'), '"action":' .. q(A) .. ',"device":' .. q(rule.d) .. ',"attempt":' .. attempt ..
+      ',"mode":' .. q(mode))
+  end
+  local reads = {}
+  for _, B in ipairs(rule.r or {}) do
+    local b = redis.call('HMGET', key('a', x.id, 0, B), 'status', 'outcome', 'device', 'attempt')
+    reads[#reads + 1] = { B, b[1] or '', b[2] or '', b[3] or '', b[4] or '0' }
+  end
+  local about = { '', '', '' }
+  if rule.u then about = redis.call('HMGET', key('a', x.id, 0, rule.u), 'outcome', rule.w or 'undo', 'last_error') end
+  local given = redis.call('HMGET', key('x', x.id), 'strategy', rule.i and 'inputs' or 'none', rule.c and 'context' or 'none')
+  return { 'run', A, token, tostring(attempt), mode, redis.call('HGET', key('spec', x.id, G), A), given[1] or '',
+    given[2] or '', given[3] or '', reads, { about[1] or '', about[2] or '', about[3] or '' },
+    redis.call('HEXISTS', name, 'undo') }
+end
+
+-- The first action of a message that is not final yet.
+local function claim_first(x, G, holder, nonce, signature, actions)
+  for _, A in ipairs(actions) do
+    local got = claim_one(x, G, A, holder, nonce, signature)
+    if got then return got end
+  end
+  return { 'done' }
+end

@@ -1,0 +1,4 @@
+-- A worker announces itself, before it consumes. ARGV: incarnation, description.
+redis.call('HSET', key('workers'), ARGV[1], ARGV[2])
+redis.call('HSET', key('W'), ARGV[1], 0)
+return answer('ok')

@@ -1,0 +1,12 @@
+-- A worker lives, and asks about what it runs. ARGV: incarnation, then E, G, A, token, ...
+-- Answers fenced, or ok with the tokens whose attempts must stop.
+local I = ARGV[1]
+if redis.call('SISMEMBER', key('fenced'), I) == 1 then return answer('fenced') end
+redis.call('HINCRBY', key('W'), I, 1)
+local stopped = {}
+for i = 2, #ARGV, 4 do
+  local v = redis.call('HGET', key('a', ARGV[i], ARGV[i + 1], ARGV[i + 2]), 'token')
+  local x = redis.call('HMGET', key('x', ARGV[i]), 'state', 'mode')
+  if v ~= ARGV[i + 3] or (x[1] == 'stopping' and x[2] ~= 'stop') then stopped[#stopped + 1] = ARGV[i + 3] end
+end
+return answer('ok', stopped)

@@ -1,0 +1,3 @@
+-- The devices of these actions are served again. ARGV: E, G, A, ...
+for i = 3, #ARGV do redis.call('HDEL', key('a', ARGV[1], ARGV[2], ARGV[i]), 'unserved') end
+return answer('ok')

@@ -1,0 +1,3 @@
+-- These were sent. ARGV: id, ...
+for _, id in ipairs(ARGV) do strike(id) end
+return answer('ok')

@@ -1,0 +1,15 @@
+-- Messages of these actions are published again: start their clocks anew. ARGV: E, G, A, ... Answers those still claimable.
+local x = load(ARGV[1])
+local G = tonumber(ARGV[2])
+local still = {}
+if x and is_open(x, G) then
+  for i = 3, #ARGV do
+    local name = key('a', x.id, G, ARGV[i])
+    local status = redis.call('HGET', name, 'status')
+    if not status or status == 'ready' then
+      redis.call('HSET', name, 'status', 'ready', 'since', NOW)
+      still[#still + 1] = ARGV[i]
+    end
+  end
+end
+return answer('ok', still)

@@ -1,0 +1,43 @@
+"""The Lua scripts beside this file, each with the shared prelude before it."""
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import redis
+    from redis.commands.core import Script
+
+
+@cache
+def source(name: str) -> str:
+    """The text of script `name` as the server gets it."""
+    folder = files(__package__) / "lua"
+    return (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+
+
+def names() -> list[str]:
+    """Every script, sorted."""
+    folder = files(__package__) / "lua"
+    return sorted(
+        entry.name.removesuffix(".lua")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".lua") and entry.name != "prelude.lua"
+    )
+
+
+class Scripts:
+    """The scripts on one client; loaded by the server on first use, and again after its restart."""
+
+    def __init__(self, client: "redis.Redis", prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._registered: dict[str, Script] = {}
+
+    def __call__(self, name: str, *arguments: Any) -> tuple[list[Any], list[str]]:
+        """Run script `name`; returns its answer, and what the caller sends now (id, entry, id, entry, ...)."""
+        script = self._registered.get(name)
+        if script is None:
+            script = self._registered[name] = self._client.register_script(source(name))
+        reply: Any = script(keys=[self._prefix], args=arguments)
+        return reply[0], reply[1]

@@ -1,0 +1,137 @@
+"""States of executions and actions, and what the ledger answers."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from executor.model.plan import Step
+
+
+class ExecutionState(StrEnum):
+    PENDING = "pending"  # accepted, not planned yet, or waiting for a device
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"  # no action begins any more; what runs is being stopped
+    ROLLING_BACK = "rolling_back"
+    CONCLUDING = "concluding"  # all work is done; the report is being made
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"  # nothing ran
+    ROLLED_BACK = "rolled_back"  # a completed one that a person took back
+
+
+TERMINAL = frozenset(
+    {
+        ExecutionState.COMPLETED,
+        ExecutionState.FAILED,
+        ExecutionState.CANCELLED,
+        ExecutionState.REFUSED,
+        ExecutionState.ROLLED_BACK,
+    }
+)
+
+NEXT: dict[ExecutionState, frozenset[ExecutionState]] = {
+    ExecutionState.PENDING: frozenset(
+        {ExecutionState.RUNNING, ExecutionState.CONCLUDING, ExecutionState.REFUSED, ExecutionState.FAILED}
+    ),
+    ExecutionState.RUNNING: frozenset({ExecutionState.PAUSED, ExecutionState.STOPPING, ExecutionState.CONCLUDING}),
+    ExecutionState.PAUSED: frozenset({ExecutionState.RUNNING, ExecutionState.STOPPING}),
+    ExecutionState.STOPPING: frozenset({ExecutionState.ROLLING_BACK, ExecutionState.CONCLUDING}),
+    ExecutionState.ROLLING_BACK: frozenset({ExecutionState.STOPPING, ExecutionState.CONCLUDING}),
+    ExecutionState.CONCLUDING: frozenset({ExecutionState.COMPLETED, ExecutionState.FAILED, ExecutionState.CANCELLED}),
+    ExecutionState.COMPLETED: frozenset(),
+    ExecutionState.FAILED: frozenset(),
+    ExecutionState.CANCELLED: frozenset(),
+    ExecutionState.REFUSED: frozenset(),
+    ExecutionState.ROLLED_BACK: frozenset(),
+}
+"""Which state may follow which; the one table, drawn in docs/explanation/ledger.md."""
+
+
+class ActionStatus(StrEnum):
+    PENDING = "pending"  # its stage has not begun
+    READY = "ready"  # may be claimed
+    WAITING = "waiting"  # for a delay, a slot, or a device
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+FINAL = frozenset(
+    {
+        ActionStatus.SUCCEEDED,
+        ActionStatus.FAILED,
+        ActionStatus.SKIPPED,
+        ActionStatus.CANCELLED,
+        ActionStatus.TIMED_OUT,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The ledger's yes: run this step now, under this token."""
+
+    execution: str
+    generation: int
+    token: str
+    attempt: int
+    probe: bool
+    """A former holder died; find out first whether it was done."""
+    step: Step
+    strategy: str
+    inputs: dict[str, Any]
+    context: dict[str, Any]
+    reads: dict[str, dict[str, Any]]
+    """What expressions may read of other actions: status, result, error, device, attempts."""
+    undone: dict[str, Any] = field(default_factory=dict)
+    """For a compensation: ``result``, ``error`` and ``snapshot`` of the action that it takes back."""
+    has_undo: bool = False
+    """An earlier attempt has written the undo record; only the first counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Every other answer to a claim: done, failed, cancelled, park, wait, early, unknown, fenced."""
+
+    kind: str
+    action: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one attempt ended."""
+
+    status: str
+    """A final `ActionStatus`, or ``retry``."""
+    result: Any = None
+    error: dict[str, Any] | None = None
+    reason: str = ""
+    """Why it was skipped."""
+    effect: str = "none"
+    """none, started, unknown or completed: decides what is taken back."""
+    delay_s: float = 0.0
+    marks: dict[str, str] = field(default_factory=dict)
+    """More to keep with the action: degraded, the fallback's effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The ledger's answer to `Ended`: ok, fatal (it ended the execution), retry or stale."""
+
+    verdict: str
+    following: Claimed | Answer | None = None
+    """For a fused message: the claim of what comes next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One entry of the outbox."""
+
+    id: str
+    entry: dict[str, Any]

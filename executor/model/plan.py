@@ -1,0 +1,168 @@
+"""What the planner makes of a strategy: steps, in messages, in stages.
+
+A *stage* is one Celery canvas: a sequence (chain) or a group (chord). A *message* is one Celery task; neighbours of a
+sequence on one device are fused into one. A *step* is one action of one generation, with all that its worker needs.
+Generation 0 is the way forward, generation 1 the way back.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_IDS = uuid.UUID("5f1c3a52-8f0e-4c55-9f0b-6a7d6a3b8c11")
+
+WayBackRule = Literal["restores", "compensates", "completed", "started", "nothing", "none", "lacking"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RetryRule(Frozen):
+    """Filled-in retry policy; all delays in seconds."""
+
+    max_attempts: int = 1
+    delay_s: float = 0.1
+    multiplier: float = 2.0
+    max_delay_s: float = 30.0
+    jitter: float = 0.25
+    on: tuple[str, ...] = ("transient", "timeout", "resource")
+
+
+class Call(Frozen):
+    """An action type with parameters as written, and how its effect is taken back."""
+
+    uses: str
+    with_: dict[str, Any] = Field(default_factory=dict)
+    way_back: WayBackRule = "nothing"
+    """restores, compensates: the type itself. completed, started: as declared, after that. nothing: nothing was
+    changed. none: nothing is to be taken back. lacking: something was changed, and nobody said how to undo it."""
+    compensation: "Compensating | None" = None
+
+
+class Compensating(Frozen):
+    """A declared way back."""
+
+    uses: str
+    with_: dict[str, Any] = Field(default_factory=dict)
+    timeout_s: float = 30.0
+    retry: RetryRule = RetryRule()
+
+
+class Step(Frozen):
+    """One action of one generation."""
+
+    id: str
+    device: str
+    call: Call
+    method: Literal["execute", "compensate", "prove"] = "execute"
+    """prove: a probe of ``rollback.verify``."""
+    timeout_s: float = 30.0
+    retry: RetryRule = RetryRule()
+    when: str | None = None
+    success: str | None = None
+    on_failure: Literal["rollback", "stop", "continue"] = "rollback"
+    fallback: Call | None = None
+    idempotent: bool = False
+    needs: tuple[tuple[str, bool], ...] = ()
+    """Pairs of an action's id and whether it is enough that it ended."""
+    reads: tuple[str, ...] = ()
+    reads_inputs: bool = False
+    reads_context: bool = False
+    undoes: str | None = None
+    """The action of generation 0 that this step takes back."""
+    of_fallback: bool = False
+    undone: Call | None = None
+    """What was called then; asked by `check` first when ``probe`` is set."""
+    probe: bool = False
+    target: str = ""
+    """What the undo changes; undos of one target on one device never run side by side."""
+
+
+class Stage(Frozen):
+    """One canvas."""
+
+    kind: Literal["sequence", "group"]
+    name: str = ""
+    messages: tuple[tuple[str, ...], ...]
+    """Ids of the steps of each message, in order."""
+    queues: tuple[str, ...]
+    """Device of each message."""
+    verify: tuple[str, ...] = ()
+
+    @cached_property
+    def steps(self) -> tuple[str, ...]:
+        return tuple(step for message in self.messages for step in message)
+
+
+class Plan(Frozen):
+    """All stages of one generation."""
+
+    stages: tuple[Stage, ...]
+
+    def sizes(self) -> list[int]:
+        return [len(stage.steps) for stage in self.stages]
+
+
+def message_id(execution: str, generation: int, stage: int, first: str) -> str:
+    """The Celery task id of a message: the same however often it is published."""
+    return str(uuid.uuid5(_IDS, f"{execution}|{generation}|{stage}|{first}"))
+
+
+def action_task_id(execution: str, generation: int, step: str) -> str:
+    """The id under which an action inside a fused message shows its own task events."""
+    return str(uuid.uuid5(_IDS, f"{execution}|{generation}|{step}"))
+
+
+def group(steps: Iterable[Step], name: str = "", verify: Iterable[str] = ()) -> Stage:
+    """Steps side by side, one message each."""
+    listed = list(steps)
+    return Stage(
+        kind="group",
+        name=name,
+        messages=tuple((step.id,) for step in listed),
+        queues=tuple(step.device for step in listed),
+        verify=tuple(verify),
+    )
+
+
+def sequence(steps: Sequence[Step], *, length: int, fuse: bool, name: str = "") -> list[Stage]:
+    """Steps one after the other, cut into stages of at most `length` steps.
+
+    A canvas carries all that follows in every message, so a long sequence is cut; neighbours on one device are fused
+    into one message where `fuse` says so.
+    """
+    stages = []
+    for start in range(0, len(steps), length):
+        messages: list[list[str]] = []
+        queues: list[str] = []
+        for step in steps[start : start + length]:
+            if fuse and queues and queues[-1] == step.device:
+                messages[-1].append(step.id)
+            else:
+                messages.append([step.id])
+                queues.append(step.device)
+        stages.append(Stage(kind="sequence", name=name, messages=tuple(map(tuple, messages)), queues=tuple(queues)))
+    return stages
+
+
+def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
+    """The few facts of each step that the ledger's scripts decide by; a key that says nothing is left out."""
+    table: dict[str, dict[str, Any]] = {}
+    for number, stage in enumerate(plan.stages):
+        before: str | None = None
+        for name in stage.steps:
+            step = steps[name]
+            rule: dict[str, Any] = {
+                "s": number, "t": round(step.timeout_s * 1000), "d": step.device, "f": step.on_failure,
+                "p": before, "id": step.idempotent or None, "i": step.reads_inputs or None,
+                "c": step.reads_context or None, "r": list(step.reads) or None,
+                "n": [list(need) for need in step.needs] or None, "u": step.undoes,
+                "w": "undo_fallback" if step.of_fallback else None,
+            }  # fmt: skip
+            table[name] = {key: value for key, value in rule.items() if value is not None}
+            before = name if stage.kind == "sequence" else None
+    return table
