@@ -1,0 +1,48 @@
+"""Saved bytes in memory: the twin of `FileStore` for tests and dry runs."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Set
+
+from executor.model.errors import PERMANENT, ActionError
+from rollback.stores.limits import too_much
+
+
+class MemoryStore:
+    """Keeps at most `max_bytes`; forgets all when the process ends."""
+
+    def __init__(self, max_bytes: int = 1 << 30) -> None:
+        self.max_bytes = max_bytes
+        self._kept: dict[str, tuple[bytes, float]] = {}
+        self._lock = threading.Lock()
+
+    def save(self, content: bytes) -> str:
+        """Keep `content`; its SHA-256. See `executor.action.SavedBytes`."""
+        name = hashlib.sha256(content).hexdigest()
+        with self._lock:
+            used = sum(len(kept) for kept, _ in self._kept.values())
+            if name not in self._kept and used + len(content) > self.max_bytes:
+                raise too_much("in memory", len(content), used, self.max_bytes)
+            self._kept[name] = (bytes(content), time.time())
+        return name
+
+    def load(self, sha256: str) -> bytes:
+        """What was saved. See `executor.action.SavedBytes`."""
+        with self._lock:
+            found = self._kept.get(sha256)
+        if found is None:
+            raise ActionError(f"saved bytes {sha256} are not in memory: never saved, or pruned", PERMANENT)
+        content = found[0]
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ActionError(f"saved bytes {sha256} in memory are damaged", PERMANENT)
+        return content
+
+    def prune(self, older_than_s: float, keep: Set[str] = frozenset()) -> int:
+        """Forget what is older than `older_than_s` and not in `keep`; how many were forgotten."""
+        limit = time.time() - older_than_s
+        with self._lock:
+            old = [name for name, (_, saved) in self._kept.items() if saved <= limit and name not in keep]
+            for name in old:
+                del self._kept[name]
+        return len(old)
