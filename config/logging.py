@@ -1,7 +1,7 @@
 """How our processes log: one readable line on a terminal, one JSON object elsewhere.
 
 Code logs with ``logging.getLogger(__name__)`` and binds its context with ``structlog.contextvars``; only
-processes of our own call `setup_logging`. The root logger and other people's loggers stay as they are, because
+processes of our own call `setup_logging`. The root logger and other people's loggers stay as they are:
 the packages are also imported into services that have their own idea of logging.
 """
 
@@ -68,7 +68,7 @@ def _formatter(readable: bool, mask: Mask | None) -> logging.Formatter:
 
 
 def _masking(mask: Mask) -> Processor:
-    # Before rendering, not after: JSON escapes quotes and backslashes, and an escaped secret is not recognised.
+    # Before rendering, not after: JSON escapes quotes and backslashes, and the mask knows no escapes.
     def masked(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {masked(key): masked(item) for key, item in value.items()}
