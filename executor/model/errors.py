@@ -12,6 +12,7 @@ RexError
     ├── ActionTimedOut       the attempt's deadline passed
     ├── ActionCancelled      it was told to stop
     ├── Interrupted          its holder died, and nobody knows whether it was done
+    ├── ExpressionError      an expression cannot be read, or failed while it ran
     └── ChangedSince         the world is no longer as the action left it: taking back would overwrite
 """
 
@@ -136,6 +137,18 @@ class Interrupted(ActionError):
     """Its holder died, and nobody knows whether it was done."""
 
     classification = INTERRUPTED
+
+
+class ExpressionError(ActionError):
+    """An expression cannot be read, or failed while it ran; trying again would fail the same way."""
+
+    classification = CONFIGURATION
+
+    def __init__(self, message: str, expression: str = "", column: int = 0) -> None:
+        self.expression = expression
+        self.column = column
+        """Column inside the expression (or the text around it), from 1; 0: the whole of it."""
+        super().__init__(message)
 
 
 class ChangedSince(ActionError):
