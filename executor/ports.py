@@ -1,10 +1,12 @@
 """What the core needs of the world. Each port has a real adapter and an in-memory twin that ships."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
-from executor.action import ActionType
-from executor.model.execution import Outgoing
+from pydantic import BaseModel
+
+from executor.action import ActionType, Json, Run
+from executor.model.execution import Claimed, Outgoing
 
 
 class ActionCatalogue(Protocol):
@@ -29,3 +31,34 @@ class Outlet(Protocol):
 
         What cannot be sent stays in the outbox, where a coordinator finds it.
         """
+
+
+class Holding(Protocol):
+    """A claim while its action runs."""
+
+    def cancelled(self) -> bool:
+        """Whether the attempt must stop."""
+
+    def guard(self) -> None:
+        """Raises ActionCancelled when no effect may follow any more."""
+
+
+class Performer(Protocol):
+    """Runs the code of action types: in this process, or in one of its own."""
+
+    def prepare(self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None) -> Run:
+        """The attempt as the action's code will see it."""
+
+    def perform(self, kind: ActionType, method: str, run: Run, *arguments: Any) -> Any:
+        """Call one method of an action type.
+
+        Raises:
+            ActionError: it failed; masked, and classified.
+        """
+
+
+class UndoRecords(Protocol):
+    """Where undo records go before the effect."""
+
+    def record_undo(self, claimed: Claimed, record: Json, *, of_fallback: bool = False) -> bool:
+        """Only the first record of an action counts. False: the token is stale, and nothing may be done."""

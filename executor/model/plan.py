@@ -32,24 +32,46 @@ class RetryRule(Frozen):
     on: tuple[str, ...] = ("transient", "timeout", "resource")
 
 
+class Reads(Frozen):
+    """Which data the expressions of something need, so that the ledger hands over no more."""
+
+    actions: tuple[str, ...] = ()
+    inputs: bool = False
+    context: bool = False
+
+    def __or__(self, other: "Reads") -> "Reads":
+        return Reads(
+            actions=tuple(sorted({*self.actions, *other.actions})),
+            inputs=self.inputs or other.inputs,
+            context=self.context or other.context,
+        )
+
+
 class Call(Frozen):
-    """An action type with parameters as written, and how its effect is taken back."""
+    """An action type with its parameters as written."""
 
     uses: str
     with_: dict[str, Any] = Field(default_factory=dict)
-    way_back: WayBackRule = "nothing"
+    reads: Reads = Reads()
+
+
+class WayBack(Frozen):
+    """How the effect of a call is taken back."""
+
+    rule: WayBackRule = "nothing"
     """restores, compensates: the type itself. completed, started: as declared, after that. nothing: nothing was
     changed. none: nothing is to be taken back. lacking: something was changed, and nobody said how to undo it."""
-    compensation: "Compensating | None" = None
-
-
-class Compensating(Frozen):
-    """A declared way back."""
-
-    uses: str
-    with_: dict[str, Any] = Field(default_factory=dict)
+    call: Call | None = None
+    """What was declared."""
     timeout_s: float = 30.0
     retry: RetryRule = RetryRule()
+
+
+class Fallback(Frozen):
+    """What is tried once when the last attempt has failed."""
+
+    call: Call
+    way_back: WayBack = WayBack()
 
 
 class Step(Frozen):
@@ -58,28 +80,27 @@ class Step(Frozen):
     id: str
     device: str
     call: Call
-    method: Literal["execute", "compensate", "prove"] = "execute"
-    """prove: a probe of ``rollback.verify``."""
+    way_back: WayBack = WayBack()
+    method: Literal["execute", "compensate"] = "execute"
+    purpose: Literal["forward", "undo", "verify"] = "forward"
+    """verify: a probe of ``rollback.verify``."""
     timeout_s: float = 30.0
     retry: RetryRule = RetryRule()
     when: str | None = None
     success: str | None = None
     on_failure: Literal["rollback", "stop", "continue"] = "rollback"
-    fallback: Call | None = None
+    fallback: Fallback | None = None
     idempotent: bool = False
     needs: tuple[tuple[str, bool], ...] = ()
     """Pairs of an action's id and whether it is enough that it ended."""
-    reads: tuple[str, ...] = ()
-    reads_inputs: bool = False
-    reads_context: bool = False
+    reads: Reads = Reads()
+    """What this step needs as a whole."""
     undoes: str | None = None
     """The action of generation 0 that this step takes back."""
     of_fallback: bool = False
-    undone: Call | None = None
-    """What was called then; asked by `check` first when ``probe`` is set."""
-    probe: bool = False
-    target: str = ""
-    """What the undo changes; undos of one target on one device never run side by side."""
+    """It takes back the fallback of that action."""
+    probe: Call | None = None
+    """Nobody knows whether this was done: ask its type first."""
 
 
 class Stage(Frozen):
@@ -99,9 +120,14 @@ class Stage(Frozen):
 
 
 class Plan(Frozen):
-    """All stages of one generation."""
+    """All stages of one generation, and what is decided by at its end."""
 
     stages: tuple[Stage, ...]
+    strategy: str = ""
+    success_criteria: tuple[str, ...] = ()
+    rollback_timeout_s: float | None = None
+    rollback_verify: tuple[Step, ...] = ()
+    """Probes that must hold after the rollback."""
 
     def sizes(self) -> list[int]:
         return [len(stage.steps) for stage in self.stages]
@@ -157,9 +183,9 @@ def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
         for name in stage.steps:
             step = steps[name]
             rule: dict[str, Any] = {
-                "s": number, "t": round(step.timeout_s * 1000), "d": step.device, "f": step.on_failure,
-                "p": before, "id": step.idempotent or None, "i": step.reads_inputs or None,
-                "c": step.reads_context or None, "r": list(step.reads) or None,
+                "s": number, "t": round(step.timeout_s * 1000) * (2 if step.fallback else 1), "d": step.device, "f": step.on_failure,
+                "p": before, "id": step.idempotent or None, "i": step.reads.inputs or None,
+                "c": step.reads.context or None, "r": list(step.reads.actions) or None,
                 "n": [list(need) for need in step.needs] or None, "u": step.undoes,
                 "w": "undo_fallback" if step.of_fallback else None,
             }  # fmt: skip

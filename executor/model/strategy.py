@@ -96,7 +96,9 @@ class ActionFields(Model):
 
     device: DeviceId | None = None
     devices: list[DeviceId] | Literal["all"] | Labels | None = None
-    max_unavailable: Annotated[int, Field(ge=1)] | Annotated[str, StringConstraints(pattern=r"^\d{1,3}%$")] | None = None
+    max_unavailable: Annotated[int, Field(ge=1)] | Annotated[str, StringConstraints(pattern=r"^\d{1,3}%$")] | None = (
+        None
+    )
     agent: Slug | None = None
     capabilities: list[str] | None = None
     needs: list[Slug | Need] | None = None

@@ -31,7 +31,7 @@ end
 local function post(id, due, entry, now)
   if redis.call('ZCARD', key('ob')) == 0 then
     redis.call('LPUSH', key('nudge'), 1)
-    redis.call('LTRIM', key('nudge'), 0, 7)
+    redis.call('LTRIM', key('nudge'), 0, 0)
   end
   redis.call('ZADD', key('ob'), due, id)
   redis.call('HSET', key('ob', 'd'), id, entry)

@@ -1,0 +1,99 @@
+"""A stage as a Celery canvas, by task names; knows no worker code.
+
+A sequence is a chain, a group is a chord. Each ends in one plain task, `advance`, and carries one bound error callback,
+`rollback.begin`: a bound one is always enqueued, an unbound one would run inside the failing worker.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from celery import Celery, chain, chord
+from celery.canvas import Signature
+
+from config.queues import CONTROL, device_queue
+from executor import task_names
+from executor.model.plan import Plan, message_id
+
+
+def shown_name(strategy: str, actions: Collection[str], device: str) -> str:
+    """What Flower shows as the name of a message."""
+    listed = list(actions)
+    what = listed[0] if len(listed) == 1 else f"{listed[0]} +{len(listed) - 1}"
+    return f"{strategy} / {what} @ {device}"
+
+
+def shown_arguments(strategy: str, actions: Collection[str], device: str, attempt: int) -> str:
+    """What Flower shows as the arguments of a message."""
+    return f"(strategy={strategy}, action={' '.join(actions)}, device={device}, attempt={attempt})"
+
+
+def stage_canvas(
+    app: Celery, plan: Plan, execution: str, generation: int, number: int, *, only: Collection[str] | None = None
+) -> Signature:
+    """The canvas of stage `number`, ready to be sent; the same ids however often it is made.
+
+    Args:
+        app: the app by whose names the tasks go.
+        plan: the plan of that generation.
+        execution: its id.
+        generation: 0 forward, 1 back.
+        number: which stage.
+        only: when given, publish again only the messages that begin with one of these actions, whose own were lost.
+    """
+    stage = plan.stages[number]
+    run = app.signature(task_names.RUN)
+    messages: list[Signature] = []
+    for actions, device in zip(stage.messages, stage.queues, strict=True):
+        wanted = [name for name in actions if only is None or name in only]
+        if not wanted:
+            continue
+        rest = actions[actions.index(wanted[0]) :]
+        messages.append(
+            run.clone(args=(execution, generation, list(rest)), immutable=True).set(
+                task_id=message_id(execution, generation, number, rest[0]),
+                queue=device_queue(device),
+                shadow=shown_name(plan.strategy, rest, device),
+                argsrepr=shown_arguments(plan.strategy, rest, device, 1),
+            )
+        )
+    advance = app.signature(
+        task_names.ADVANCE,
+        args=(execution, generation, number),
+        immutable=True,
+        options={
+            "task_id": message_id(execution, generation, number, "advance"),
+            "queue": CONTROL,
+            "shadow": f"{plan.strategy} / advance to stage {number + 1}",
+        },
+    )
+    errback = _error_callback(app, plan.strategy, execution)
+    if stage.kind == "sequence":
+        canvas = chain(*messages, advance)
+        canvas.link_error(errback)
+        return canvas
+    if only is not None:
+        # members published again carry no chord: the ledger counts, and sends `advance` itself
+        return app.signature("celery.group", kwargs={"tasks": messages}, subtask_type="group")
+    body = advance
+    body.link_error(errback)
+    return chord(messages, body, app=app)
+
+
+def _error_callback(app: Celery, strategy: str, execution: str) -> Signature:
+    return app.signature(
+        task_names.BEGIN_ROLLBACK,
+        args=(execution,),
+        immutable=True,
+        options={"queue": CONTROL, "shadow": f"{strategy} / begin rollback"},
+    )
+
+
+def parked_message(signature: dict[str, Any], attempt: int | None = None) -> dict[str, Any]:
+    """A parked message as it goes out again; shows which attempt it is."""
+    if attempt is not None:
+        options = signature["options"]
+        shown = str(options.get("argsrepr") or "")
+        head, found, _ = shown.rpartition("attempt=")
+        if found:
+            options["argsrepr"] = f"{head}attempt={attempt})"
+    return signature

@@ -1,0 +1,100 @@
+"""What kombu's Redis transport lacks: surviving a lost server, and giving a dead worker's messages back."""
+
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from celery import Celery
+from kombu.transport import redis as transport
+
+from config.celery import transport_options
+
+_log = logging.getLogger("rex.broker")
+
+PINNED_KOMBU = "5.7"
+"""The version whose internals are overridden here; a test holds it."""
+
+_LOST = (*transport.get_redis_error_classes().connection_errors, AttributeError)
+"""What an acknowledgement raises when its server is gone; AttributeError is kombu's, of a closed channel."""
+
+
+class SurvivingQoS(transport.QoS):  # type: ignore[misc]
+    """Acknowledges also when the channel that delivered is gone with its server.
+
+    Without this a worker dies of a server restart exactly when it holds an unacknowledged message and has room to
+    fetch another.
+    """
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Remember a delivered message, and the client by which it can be acknowledged later."""
+        super().append(message, delivery_tag)
+        self._spare = self.channel.client
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge; on a closed channel over another connection, in this process's own unacked hash."""
+        try:
+            super().ack(delivery_tag)
+            return
+        except _LOST as error:
+            _log.warning("acknowledging over another connection: %s", error)
+        try:
+            self._spare.pipeline().zrem(self.unacked_index_key, delivery_tag).hdel(
+                self.unacked_key, delivery_tag
+            ).execute()
+        except _LOST as error:
+            # it comes again, and the ledger knows that it was done
+            _log.warning("message %s stays unacknowledged: %s", delivery_tag, error)
+        super(transport.QoS, self).ack(delivery_tag)
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Put messages back at the end of a channel; what fails here the watchdog does."""
+        try:
+            super().restore_unacked_once(stderr)
+        except Exception as error:  # noqa: BLE001 - at this point every error means the same: the server is gone
+            _log.warning("messages stay unacknowledged until the watchdog puts them back: %s", error)
+
+
+def install_surviving_transport() -> None:
+    """Make every Redis channel of this process use `SurvivingQoS`."""
+    transport.Channel.QoS = SurvivingQoS
+
+
+class DeadLetters:
+    """The messages of workers that are gone."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def restore(self, owner: str) -> int:
+        """Put the unacknowledged messages of `owner` back into their queues; returns how many."""
+        with self._connection(owner) as connection, connection.channel() as channel:
+            tags = [_text(tag) for tag in channel.client.hkeys(channel.unacked_key)]
+            for tag in tags:
+                channel.qos.restore_by_tag(tag, channel.client)
+            return len(tags)
+
+    def message_ids(self, queues: Iterable[str], owners: Iterable[str]) -> set[str]:
+        """Task ids of all messages that wait in `queues`, or are held by `owners`."""
+        found: set[str] = set()
+        with self._connection("watchdog") as connection, connection.channel() as channel:
+            for queue in queues:
+                for raw in channel.client.lrange(queue, 0, -1):
+                    found.add(_task_id(json.loads(raw)))
+            for owner in owners:
+                for raw in channel.client.hvals(f"unacked:{owner}"):
+                    found.add(_task_id(json.loads(raw)[0]))
+        return found
+
+    def _connection(self, owner: str) -> Any:
+        connection = self._app.connection_for_write()
+        connection.transport_options = {**transport_options(owner), "client_name": "w:watchdog"}
+        return connection
+
+
+def _task_id(message: dict[str, Any]) -> str:
+    return str(message.get("headers", {}).get("id", ""))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,116 @@
+"""The outbox's way to the broker: what a script decided is sent by whoever called it, or by any coordinator."""
+
+import json
+import logging
+import threading
+from typing import Protocol
+
+from celery import Celery
+from celery.canvas import Signature, signature
+from kombu.exceptions import OperationalError
+
+from config.queues import CONTROL
+from executor.canvas import stage_canvas
+from executor.model.errors import Unreachable
+from executor.model.execution import Outgoing
+from executor.model.plan import Plan
+from executor.task_names import CONTROL as CONTROL_TASKS
+
+_log = logging.getLogger("rex.publisher")
+
+LARGE_STAGE = 100
+"""Messages from which on a stage is published by a thread of its own."""
+_IDLE_S = 1.0
+_TICK_S = 0.02
+
+
+class Outbox(Protocol):
+    def plan(self, execution: str, generation: int) -> Plan | None: ...
+    def strike(self, ids: list[str]) -> None: ...
+    def due(self, limit: int) -> tuple[list[Outgoing], float | None]: ...
+    def wait_for_nudge(self, timeout_s: float) -> None: ...
+
+
+class CeleryOutlet:
+    """Publishes entries of the outbox with Celery."""
+
+    def __init__(self, app: Celery, ledger: Outbox) -> None:
+        self._app = app
+        self._ledger = ledger
+
+    def send(self, outgoing: list[Outgoing]) -> None:
+        """Publish; what the broker does not take stays in the outbox, and is due again in 2 s."""
+        sent = []
+        for item in outgoing:
+            try:
+                if self._publish(item):
+                    sent.append(item.id)
+            except (OperationalError, OSError) as error:
+                _log.warning("cannot publish %s yet: %s", item.id, error)
+        self._ledger.strike(sent)
+
+    def _publish(self, item: Outgoing) -> bool:
+        """True when the entry can be struck out; tasks of the coordinator strike themselves out."""
+        entry = item.entry
+        if entry["kind"] == "task":
+            self._app.send_task(entry["task"], entry["args"], task_id=entry["id"], queue=CONTROL)
+            return entry["task"] not in CONTROL_TASKS
+        if entry["kind"] == "signature":
+            signature(json.loads(entry["signature"]), app=self._app).apply_async()
+            return True
+        return self._publish_stage(item)
+
+    def _publish_stage(self, item: Outgoing) -> bool:
+        entry = item.entry
+        execution, generation, number = entry["execution"], entry["generation"], entry["stage"]
+        plan = self._ledger.plan(execution, generation)
+        if plan is None:
+            return True
+        canvas = stage_canvas(self._app, plan, execution, generation, number)
+        if len(plan.stages[number].messages) < LARGE_STAGE:
+            canvas.apply_async()
+            return True
+        thread = threading.Thread(
+            target=self._publish_large, args=(item.id, canvas), name=f"publish-{item.id}", daemon=True
+        )
+        thread.start()
+        return False
+
+    def _publish_large(self, name: str, canvas: Signature) -> None:
+        try:
+            canvas.apply_async()
+            self._ledger.strike([name])
+        except (OperationalError, OSError, Unreachable) as error:
+            _log.warning("cannot publish %s yet: %s", name, error)
+
+
+class Publisher:
+    """The thread of a coordinator that sends what is due, at most 20 ms late."""
+
+    def __init__(self, ledger: Outbox, outlet: CeleryOutlet) -> None:
+        self._ledger = ledger
+        self._outlet = outlet
+        self._done = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="rex-publisher", daemon=True).start()
+
+    def stop(self) -> None:
+        self._done.set()
+
+    def _run(self) -> None:
+        while not self._done.is_set():
+            try:
+                self._turn()
+            except Unreachable as error:
+                _log.warning("outbox: %s", error)
+                self._done.wait(_TICK_S * 10)
+
+    def _turn(self) -> None:
+        outgoing, wait_s = self._ledger.due(200)
+        if outgoing:
+            self._outlet.send(outgoing)
+        elif wait_s is None:
+            self._ledger.wait_for_nudge(_IDLE_S)
+        else:
+            self._done.wait(min(_TICK_S, wait_s))

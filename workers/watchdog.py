@@ -1,0 +1,290 @@
+"""Sees to what no message can tell: dead workers, executions past their time, lost messages, old executions.
+
+Runs in every coordinator; one leads. All its acts are compare-and-set scripts, so two that lead do no harm.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from config.queues import device_queue
+from config.settings import Settings
+from executor.ledger.valkey import ValkeyLedger
+from executor.model.errors import NO_DEVICE, TIMEOUT, ActionError, ActionTimedOut, Interrupted, Unreachable
+from executor.model.execution import FINAL
+from executor.model.plan import Plan, message_id
+
+_log = logging.getLogger("rex.watchdog")
+
+TICK_S = 0.2
+LEAD_S = 2.0
+SETTLE_DOWN_S = 3.0
+"""After a failure of our own polls, or a restart of the server, nobody is declared dead for so long."""
+CLAIMABLE_S = 10.0
+"""An action that nobody has claimed for so long may have lost its message."""
+OVERSTAY = timedelta(seconds=10)
+
+
+@dataclass
+class _Seen:
+    count: int
+    moved_at: float
+
+
+@dataclass
+class _Pulse:
+    """When each worker's renewal counter last moved, by our own monotonic clock."""
+
+    seen: dict[str, _Seen] = field(default_factory=dict)
+    calm_until: float = 0.0
+    run_id: str = ""
+
+    def silent(self, counters: dict[str, int], now: float) -> Iterator[tuple[str, float]]:
+        """Workers and for how many seconds each has been silent; `now` was taken before the counters were read."""
+        self.seen = {name: seen for name, seen in self.seen.items() if name in counters}
+        for name, count in counters.items():
+            seen = self.seen.get(name)
+            if seen is None or seen.count != count:
+                self.seen[name] = _Seen(count, now)
+            elif now >= self.calm_until:
+                yield name, now - max(seen.moved_at, self.calm_until - SETTLE_DOWN_S)
+
+    def calm(self, now: float) -> None:
+        """Start all clocks anew."""
+        self.calm_until = now + SETTLE_DOWN_S
+        for seen in self.seen.values():
+            seen.moved_at = now
+
+
+class Messages:
+    """What the watchdog needs of the broker."""
+
+    def restore(self, owner: str) -> int: ...  # type: ignore[empty-body]
+    def message_ids(self, queues: Iterable[str], owners: Iterable[str]) -> set[str]: ...  # type: ignore[empty-body]
+
+
+class Watchdog:
+    """The thread of a coordinator that keeps everything moving."""
+
+    def __init__(
+        self,
+        ledger: ValkeyLedger,
+        messages: Messages,
+        publish_again: Callable[[Plan, str, int, int, list[str]], None],
+        settings: Settings,
+        *,
+        name: str,
+    ) -> None:
+        """
+        Args:
+            ledger: where it looks and acts.
+            messages: the broker.
+            publish_again: sends the messages of a stage that begin with the named actions once more.
+            settings: its bounds.
+            name: who it is, among the coordinators.
+        """
+        self._ledger = ledger
+        self._messages = messages
+        self._publish_again = publish_again
+        self._settings = settings
+        self._name = name
+        self._pulse = _Pulse()
+        self._done = threading.Event()
+        self._due = {"executions": 0.0, "stages": 0.0, "sweep": 0.0, "retention": 0.0}
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="rex-watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        self._done.set()
+
+    def _run(self) -> None:
+        self._pulse.calm(time.monotonic())
+        while not self._done.wait(TICK_S):
+            try:
+                if self._ledger.lead(self._name, LEAD_S):
+                    self.turn()
+                else:
+                    self._pulse.calm(time.monotonic())
+            except Unreachable as error:
+                _log.warning("cannot watch: %s", error)
+                self._pulse.calm(time.monotonic())
+            except Exception:
+                # whatever it is, the next turn tries again: a watchdog that has died helps nobody
+                _log.exception("a turn of the watchdog failed")
+
+    def turn(self) -> None:
+        """One look at everything that is due."""
+        now = time.monotonic()
+        self._bury_the_dead(now)
+        for what, every_s, act in (
+            ("executions", 0.5, self._end_overdue),
+            ("stages", 1.0, self._look_at_stages),
+            ("sweep", 2.0, self._sweep),
+            ("retention", 30.0, self._forget_old),
+        ):
+            if now >= self._due[what]:
+                self._due[what] = now + every_s
+                act()
+
+    # -- dead workers -------------------------------------------------------------------------------------------------
+
+    def _bury_the_dead(self, now: float) -> None:
+        distributed = self._settings.distributed
+        silent = list(self._pulse.silent(self._ledger.counters(), now))
+        suspects = [(name, s) for name, s in silent if s >= distributed.gone_silence.total_seconds()]
+        if not suspects:
+            return
+        run_id = str(self._ledger.server().get("run_id", ""))
+        if run_id != self._pulse.run_id:
+            first, self._pulse.run_id = not self._pulse.run_id, run_id
+            if not first:
+                self._pulse.calm(now)
+                return
+        connected = self._ledger.client_names()
+        workers = self._ledger.workers()
+        for name, silence_s in suspects:
+            gone = not connected & _connections(workers.get(name, {}), name)
+            if gone or silence_s >= distributed.lease_silence.total_seconds():
+                self._bury(name, workers.get(name, {}), silence_s, gone=gone)
+
+    def _bury(self, name: str, worker: dict[str, Any], silence_s: float, *, gone: bool) -> None:
+        _log.warning("worker %s is dead: silent for %.2f s, connections %s", name, silence_s, "gone" if gone else "open")
+        for lease in self._ledger.fence(name):
+            self._end_lease(name, worker, lease, gone=gone)
+        self._restore(name)
+
+    def _end_lease(self, name: str, worker: dict[str, Any], lease: tuple[str, int, str], *, gone: bool) -> None:
+        where = worker.get("host", "its host")
+        error = Interrupted(f"the worker that ran {lease[2]} ({name} on {where}) died")
+        self._ledger.expire(name, lease, sure=gone, error=_described(error, lease[2]))
+
+    def _restore(self, name: str) -> None:
+        moved = self._messages.restore(name)
+        if moved:
+            _log.info("put %d messages of %s back into their queues", moved, name)
+
+    def _sweep(self) -> None:
+        """Workers that are gone may still have had messages on their way, or actions that had to wait."""
+        connected = self._ledger.client_names()
+        for name in self._ledger.to_sweep():
+            self._restore(name)
+            leases = self._ledger.leases(name)
+            gone = not connected & _connections({}, name)
+            for lease in leases:
+                self._end_lease(name, {}, lease, gone=gone)
+            if gone and not leases:
+                self._ledger.swept(name)
+
+    # -- executions ---------------------------------------------------------------------------------------------------
+
+    def _end_overdue(self) -> None:
+        for execution in self._ledger.overdue_executions():
+            error = ActionTimedOut("the time of the execution is over (limits.timeout, or that of its rollback)", TIMEOUT)
+            self._ledger.overdue(execution, _described(error, None))
+
+    def _look_at_stages(self) -> None:
+        served = {device for worker in self._ledger.workers().values() for device in worker["devices"]}
+        now_ms = self._ledger.now_ms()
+        for execution in self._ledger.executions(limit=100_000, finished=False):
+            head = self._ledger.head(execution)
+            if head["state"] in ("running", "rolling_back") and int(head.get("left", 0)) > 0:
+                self._look_at_stage(execution, head, served, now_ms)
+
+    def _look_at_stage(self, execution: str, head: dict[str, str], served: set[str], now_ms: int) -> None:
+        generation, number = int(head["gen"]), int(head["stage"])
+        opened = int(head["opened"])
+        plan = self._ledger.plan(execution, generation)
+        if plan is None or number < 0:
+            return
+        stage = plan.stages[number]
+        devices = {step: device for message, device in zip(stage.messages, stage.queues, strict=True) for step in message}
+        if now_ms - opened < CLAIMABLE_S * 1000 and served >= set(stage.queues):
+            return
+        actions = self._ledger.actions(execution, generation, stage.steps)
+        ready = _claimable(stage.kind, stage.steps, actions)
+        unserved = [name for name in ready if devices[name] not in served]
+        self._wait_for_devices(execution, generation, unserved, devices)
+        noted = [name for name in ready if devices[name] in served and "unserved" in actions[name]]
+        if noted:
+            self._ledger.served(execution, generation, noted)
+        old = [
+            name
+            for name in ready
+            if devices[name] in served and now_ms - int(actions[name].get("since", opened)) >= CLAIMABLE_S * 1000
+        ]
+        if old:
+            self._look_for_messages(plan, execution, generation, number, old)
+
+    def _wait_for_devices(
+        self, execution: str, generation: int, names: list[str], devices: dict[str, str]
+    ) -> None:
+        wait = self._settings.distributed.device_wait
+        for name in names:
+            error = no_device_error(name, devices[name], wait)
+            self._ledger.abandon(execution, generation, name, wait_s=wait.total_seconds(), error=error)
+
+    def _look_for_messages(self, plan: Plan, execution: str, generation: int, number: int, old: list[str]) -> None:
+        stage = plan.stages[number]
+        waiting = self._ledger.waiting(execution, generation, old)
+        lost = [name for name in old if name not in waiting]
+        if not lost:
+            return
+        queues = {device_queue(device) for device in stage.queues}
+        present = self._messages.message_ids(queues, self._ledger.counters())
+        # a message is named by its first action, also when that is done and a later one is waited for
+        wanted = []
+        for message in stage.messages:
+            missing = [name for name in message if name in lost]
+            ids = {message_id(execution, generation, number, name) for name in message}
+            if missing and not ids & present:
+                wanted += missing
+        if wanted and (still := self._ledger.touch(execution, generation, wanted)):
+            _log.warning("publishing again what has lost its message: %s of %s", ", ".join(still), execution)
+            self._publish_again(plan, execution, generation, number, still)
+
+    def _forget_old(self) -> None:
+        age_s = self._settings.execution.retention.total_seconds()
+        for execution in self._ledger.finished_before(age_s, limit=500):
+            self._ledger.forget(execution)
+
+
+def _claimable(kind: str, steps: Iterable[str], actions: dict[str, dict[str, str]]) -> list[str]:
+    """Actions of an open stage that a worker could claim now; of a sequence only the first that has not ended."""
+    ready = []
+    for name in steps:
+        status = actions[name].get("status", "ready")
+        if status not in FINAL:
+            if status == "ready":
+                ready.append(name)
+            if kind == "sequence":
+                break
+    return ready
+
+
+def _connections(worker: dict[str, Any], name: str) -> set[str]:
+    """Names under which a worker's connections stand in ``CLIENT LIST``."""
+    return set(worker.get("clients", ())) | {f"w:{name}", f"rex:{name}"}
+
+
+def no_device_error(action: str, device: str, wait: timedelta) -> dict[str, Any]:
+    """What is said of an action whose device has no worker: at once, and again when the wait is over."""
+    error = ActionError(
+        f"no worker serves device {device!r}, which {action} needs; waiting up to {wait.total_seconds():g} s "
+        f"(distributed.device_wait). Start one with `rex worker --device {device}`",
+        NO_DEVICE,
+    )
+    return {**_described(error, action), "type": "NoDevice"}
+
+
+def _described(error: ActionError, action: str | None) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "classification": error.classification.as_dict(),
+        "action": action,
+    }
