@@ -70,3 +70,12 @@ def test_the_lock_files_agree() -> None:
 
     assert pinned("requirements-runtime.lock") <= pinned("requirements.lock")
     assert not any(line.startswith(("pytest", "ruff", "mypy")) for line in pinned("requirements-runtime.lock"))
+
+
+def test_the_image_is_built_of_what_is_there_and_of_nothing_else() -> None:
+    """The build sees only what .dockerignore lets through, and that is exactly what the Dockerfile copies."""
+    copies = [line.split()[1:-1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
+    sources = {source for copy in copies for source in copy if not copy[0].startswith("--from")}
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert sources == let_through
+    assert [source for source in sources if not (ROOT / source).exists()] == []
