@@ -88,7 +88,7 @@ def as_action_type(loaded: Any) -> ActionType:
 def _load(point: EntryPoint) -> ActionType:
     try:
         found = as_action_type(point.load())
-    except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises, only this type is unusable
+    except Exception as error:  # foreign code: whatever it raises, only this type is unusable
         raise BrokenActionType(point.name, point.value, f"{type(error).__name__}: {error}") from error
     if found.uses != point.name:
         reason = f"it calls itself {found.uses!r}: entry point and `uses` must agree"

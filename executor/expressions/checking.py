@@ -54,11 +54,10 @@ def _dashed(source: str, scope: Scope) -> list[Fault]:
         if found is None:
             continue
         name = found[1].rstrip("-")
-        head = name.split("-")[0]
         remedy = f"write actions[{name!r}]"
         if name[0].isdigit():
             faults.append(Fault(f"'actions.{name}' begins with a digit", remedy, access.start + 1))
-        elif "-" in name and (name in scope.ranks or head not in scope.ranks):
+        elif "-" in name:
             if name not in scope.ranks:
                 close = difflib.get_close_matches(name, list(scope.ranks)[:2000], n=1, cutoff=0.6)
                 remedy = f"write actions[{(close or [name])[0]!r}]"

@@ -1,0 +1,110 @@
+"""In which order actions run, as far as that decides what they may need and read."""
+
+from collections import deque
+from typing import Any
+
+from executor.documents.places import Path
+from executor.expressions import near
+from executor.validation.written import Report, Written, WrittenAction
+
+
+def check_ids(written: Written, report: Report) -> None:
+    """Ids are unique, and what names one names one that is there."""
+    for action in written.actions:
+        first = written.by_id.get(action.id) if action.id is not None else None
+        if first is not None and first is not action:
+            line, _ = report.document.position((*first.path, "id"))
+            told = f", first on line {line}" if line else ""
+            report.error(
+                (*action.path, "id"), f"the id {action.id!r} is used twice{told}", "ids are unique: rename one"
+            )
+    rollback = written.data.get("rollback")
+    kept = rollback.get("actions") if isinstance(rollback, dict) else None
+    for index, name in enumerate(kept if isinstance(kept, list) else []):
+        if isinstance(name, str) and name not in written.by_id:
+            remedy = near(name, written.by_id)
+            report.error(("rollback", "actions", index), f"there is no action {name!r}", remedy)
+
+
+def check_order(written: Written, report: Report) -> dict[str, int]:
+    """Check every need, and give each action its rank: actions of a lower rank have ended before it starts."""
+    position = {name: number for number, name in enumerate(written.by_id)}
+    needs: dict[str, list[str]] = {}
+    for name, action in written.by_id.items():
+        needs[name] = []
+        for path, needed in _needs(action):
+            if _known(written, report, path, action, needed):
+                if written.sequential and position[needed] > position[name]:
+                    message = f"{name!r} needs {needed!r}, which stands later"
+                    report.error(path, message, "move one of them: a sequence runs in the order of the list")
+                needs[name].append(needed)
+    ranks = _levels(needs)
+    if len(ranks) < len(needs):
+        _report_cycle({name: needed for name, needed in needs.items() if name not in ranks}, written, report)
+    if written.sequential:
+        return position
+    if written.phases:
+        return {name: action.phase for name, action in written.by_id.items()}
+    return {name: ranks.get(name, 0) for name in needs}
+
+
+def _needs(action: WrittenAction) -> list[tuple[Path, str]]:
+    listed: Any = action.get("needs")
+    found: list[tuple[Path, str]] = []
+    for index, need in enumerate(listed if isinstance(listed, list) else []):
+        needed = need.get("id") if isinstance(need, dict) else need
+        if isinstance(needed, str):
+            found.append(((*action.where("needs"), index), needed))
+    return found
+
+
+def _known(written: Written, report: Report, path: Path, action: WrittenAction, needed: str) -> bool:
+    other = written.by_id.get(needed)
+    if other is None:
+        report.error(path, f"there is no action {needed!r}", near(needed, written.by_id))
+    elif other is action:
+        report.error(path, f"{needed!r} needs itself", "remove it")
+    elif written.phases and other.phase >= action.phase:
+        message = f"{action.id!r} needs {needed!r}, which is in no earlier phase"
+        report.error(path, message, "a phase's actions run side by side: move one of them to another phase")
+    else:
+        return True
+    return False
+
+
+def _levels(needs: dict[str, list[str]]) -> dict[str, int]:
+    """The level of each action that is in no cycle and behind none."""
+    waiting = {name: len(needed) for name, needed in needs.items()}
+    followers: dict[str, list[str]] = {name: [] for name in needs}
+    for name, needed in needs.items():
+        for one in needed:
+            followers[one].append(name)
+    ready = deque(name for name, count in waiting.items() if count == 0)
+    levels = dict.fromkeys(ready, 0)
+    while ready:
+        done = ready.popleft()
+        for name in followers[done]:
+            waiting[name] -= 1
+            if waiting[name] == 0:
+                levels[name] = max(levels[one] for one in needs[name]) + 1
+                ready.append(name)
+    return levels
+
+
+def _report_cycle(needs: dict[str, list[str]], written: Written, report: Report) -> None:
+    """Each of these is in a cycle or behind one, so following any need that is left runs into it."""
+    remaining = set(needs)
+    while remaining:
+        trail: dict[str, int] = {}
+        name = min(remaining, key=list(needs).index) if len(needs) < 100 else next(iter(remaining))
+        while name in remaining and name not in trail:
+            trail[name] = len(trail)
+            name = next((one for one in needs[name] if one in needs), name)
+        walked = list(trail)
+        remaining -= set(walked)
+        if name in trail:
+            circle = [*walked[trail[name] :], name]
+            shown = circle if len(circle) <= 12 else [*circle[:6], "...", *circle[-5:]]
+            action = written.by_id[circle[0]]
+            remedy = "remove one of these needs"
+            report.error(action.where("needs"), f"needs go round in a circle: {' -> '.join(shown)}", remedy)
