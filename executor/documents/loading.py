@@ -32,9 +32,7 @@ def load_file(path: Path) -> Document:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         refuse(name, f"the file cannot be read: {error}", "check the path")
     if len(content) > MAX_BYTES:
-        refuse(
-            name, f"the file is {_TOO_LARGE}", "split the strategy, or keep large content in files of its own"
-        )
+        refuse(name, f"the file is {_TOO_LARGE}", "split the strategy, or keep large content in files of its own")
     return load_text(_decoded(content, name), name)
 
 
@@ -47,9 +45,7 @@ def load_text(text: str, name: str) -> Document:
         StrategyInvalid: it is no document that a strategy could be.
     """
     if len(text) > MAX_BYTES:
-        refuse(
-            name, f"the text is {_TOO_LARGE}", "split the strategy, or keep large content in files of its own"
-        )
+        refuse(name, f"the text is {_TOO_LARGE}", "split the strategy, or keep large content in files of its own")
     text = text.removeprefix("\ufeff")
     if not text.strip():
         refuse(name, "the file is empty", "write a strategy: it begins with `name:`", 1, 1)
@@ -92,9 +88,7 @@ class _Copy:
         if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
             refuse(self.name, f"nested deeper than {MAX_DEPTH} levels", "flatten it", path=path[:8])
         if isinstance(value, dict):
-            return {
-                self.key(key, path): self.of(item, (*path, key), depth + 1) for key, item in value.items()
-            }
+            return {self.key(key, path): self.of(item, (*path, key), depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.of(item, (*path, index), depth + 1) for index, item in enumerate(value)]
         return self.scalar(value, path)

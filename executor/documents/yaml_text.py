@@ -14,9 +14,9 @@ from executor.documents.places import INT_MAX, INT_MIN, MAX_DEPTH, Document, Pat
 from executor.model.strategy import MAX_BYTES
 
 try:
-    from yaml import CParser as Parser  # type: ignore[attr-defined]  # not in the stubs
+    from yaml import CBaseLoader as Parser
 except ImportError:  # a PyYAML built without libyaml: slower, and the same otherwise
-    from yaml import Loader as Parser
+    from yaml import BaseLoader as Parser  # type: ignore[assignment]
 
 _WORDS = {
     "true": True,
@@ -46,6 +46,12 @@ _MEANINGS = (
         "a list or map in flow style is broken here",
         "put text that holds braces, brackets or commas in quotes",
     ),
+    (
+        r"escape|hexdecimal",
+        "an unknown escape in double quotes",
+        "write two backslashes for one, or use single quotes",
+    ),
+    (r"mapping keys are not allowed", "a leading '?' makes a key", _QUOTE),
     (r"quoted scalar", "a quote is opened and never closed", "close it, or put the text in the other quotes"),
     (
         r"could not find expected ':'",
@@ -59,7 +65,6 @@ _MEANINGS = (
     ),
     (r"alias|anchor", "a leading '&' or '*' makes an anchor or alias", _QUOTE),
     (r"tag|URI|handle", "a leading '!' makes a tag", _QUOTE),
-    (r"escape", "an unknown escape in double quotes", "write '\\\\' for a backslash, or use single quotes"),
 )
 
 
@@ -87,10 +92,12 @@ def read_yaml(text: str, name: str) -> Document:
 
 
 def _refuse_marked(error: yaml.MarkedYAMLError, text: str, name: str) -> NoReturn:
-    mark = error.problem_mark or error.context_mark
+    lines = text.splitlines()
+    mark = error.problem_mark
+    if error.context_mark and (mark is None or mark.line >= len(lines)):
+        mark = error.context_mark  # found out at the end of the file: what was opened and not closed tells more
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
     told = f"{error.context or ''} {error.problem or ''}".strip()
-    lines = text.splitlines()
     written = lines[line - 1] if 0 < line <= len(lines) else ""
     if "\t" in written[: len(written) - len(written.lstrip())]:
         refuse(name, "a tab is used for indentation", "indent with spaces", line, column)
@@ -122,9 +129,7 @@ class _Reading:
         self.next()  # the document ends
         event = self.next()
         if not isinstance(event, yaml.StreamEndEvent):
-            self.fail(
-                event, (), "a second YAML document begins", "keep one strategy per file; remove the '---'"
-            )
+            self.fail(event, (), "a second YAML document begins", "keep one strategy per file; remove the '---'")
         return found
 
     def next(self) -> Any:
@@ -176,16 +181,12 @@ class _Reading:
             )
         found = self.anchors[event.anchor]
         if found is None:
-            self.fail(
-                event, path, f"the alias '*{event.anchor}' stands inside what it repeats", "write it out"
-            )
+            self.fail(event, path, f"the alias '*{event.anchor}' stands inside what it repeats", "write it out")
         value, place, weight = found
         self.weight += weight
         self.repeated += weight
         if self.repeated > MAX_BYTES // 4:
-            self.fail(
-                event, path, "aliases repeat too much: the document would grow without bound", "write it out"
-            )
+            self.fail(event, path, "aliases repeat too much: the document would grow without bound", "write it out")
         mark = event.start_mark
         return value, Place(mark.line + 1, mark.column + 1, place.children)
 
@@ -224,9 +225,7 @@ class _Reading:
             )
         key = self.scalar(event, path)
         if key == "<<" and event.implicit[0]:
-            self.fail(
-                event, path, "'<<' merges maps in YAML 1.1 only", "repeat the fields, or use `defaults`"
-            )
+            self.fail(event, path, "'<<' merges maps in YAML 1.1 only", "repeat the fields, or use `defaults`")
         if not isinstance(key, str):
             self.fail(event, path, f"the key {event.value or 'null'!r:.60} is not text", _QUOTE)
         return key
