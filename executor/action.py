@@ -172,9 +172,7 @@ class ActionType(ABC):
 
     def compensate(self, run: Run, undo: Undo) -> Any:
         """Take it back. Called only where `way_back` says that the type can."""
-        raise TypeError(
-            f"{self.uses} has no way back of its own; {run.action} must declare `compensate`: {undo}"
-        )
+        raise TypeError(f"{self.uses} has no way back of its own; {run.action} must declare `compensate`: {undo}")
 
     def verify(self, run: Run, result: Any) -> None:  # noqa: B027 - an empty hook, not a forgotten method
         """Prove the effect; raise `ActionError` when it is not there."""

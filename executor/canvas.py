@@ -38,16 +38,17 @@ def stage_canvas(
         execution: its id.
         generation: 0 forward, 1 back.
         number: which stage.
-        only: when given, publish again only the messages that begin with one of these actions, whose own were lost.
+        only: when given, publish again only the messages in which one of these actions is next, whose own were lost;
+            of a sequence also what follows.
     """
     stage = plan.stages[number]
     run = app.signature(task_names.RUN)
     messages: list[Signature] = []
     for actions, device in zip(stage.messages, stage.queues, strict=True):
-        wanted = [name for name in actions if only is None or name in only]
-        if not wanted:
+        lost = [name for name in actions if only is not None and name in only]
+        if only is not None and not lost and not (messages and stage.kind == "sequence"):
             continue
-        rest = actions[actions.index(wanted[0]) :]
+        rest = actions[actions.index(lost[0]) :] if lost else actions
         messages.append(
             run.clone(args=(execution, generation, list(rest)), immutable=True).set(
                 task_id=message_id(execution, generation, number, rest[0]),

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from executor.action import ActionType, Json, Run
 from executor.model.execution import Claimed, Outgoing
+from executor.model.plan import Plan, Step
 
 
 class ActionCatalogue(Protocol):
@@ -62,3 +63,50 @@ class UndoRecords(Protocol):
 
     def record_undo(self, claimed: Claimed, record: Json, *, of_fallback: bool = False) -> bool:
         """Only the first record of an action counts. False: the token is stale, and nothing may be done."""
+
+
+class Ledger(Protocol):
+    """What the stages need of the state of executions; `executor.ledger` has it whole."""
+
+    def submit(self, execution: str, document: Json, *, delay_s: float = 0.0) -> bool: ...
+    def hold(self, execution: str, reason: str, *, delay_s: float) -> float: ...
+    def create(
+        self,
+        execution: str,
+        plan: Plan,
+        steps: dict[str, Step],
+        *,
+        inputs: Json,
+        context: Json,
+        parallel: int,
+        timeout_s: float,
+        rollback: str,
+        max_failures: int | None,
+    ) -> bool: ...
+    def advance(
+        self,
+        execution: str,
+        generation: int,
+        stage: int,
+        *,
+        error: Json | None = None,
+        criteria: list[Json] | None = None,
+    ) -> bool: ...
+    def begin_rollback(
+        self,
+        execution: str,
+        generation: int,
+        plan: Plan,
+        steps: dict[str, Step],
+        *,
+        remaining: list[Json],
+        timeout_s: float,
+    ) -> bool: ...
+    def conclude(self, execution: str, status: str, *, error: Json | None = None, rollback: str = "") -> bool: ...
+    def head(self, execution: str) -> dict[str, str]: ...
+    def document(self, execution: str) -> Json | None: ...
+    def plan(self, execution: str, generation: int) -> Plan | None: ...
+    def steps(self, execution: str, generation: int) -> dict[str, Step]: ...
+    def actions(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, dict[str, str]]: ...
+    def workers(self) -> dict[str, Json]: ...
+    def busy(self) -> dict[str, int]: ...

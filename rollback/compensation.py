@@ -147,12 +147,4 @@ def _undo_step(step: Step, action: Mapping[str, str], how: WayBack, suffix: str,
 
 def _left(step: Step, action: Mapping[str, str], call: Call, reason: str) -> dict[str, Any]:
     device = action.get("device") or step.device
-    return {"action": step.id, "device": device, "reason": reason, "what": describe(call)}
-
-
-def describe(call: Call) -> str:
-    """What a call did, short: its type and the parameter that tells most; secrets are only named in parameters."""
-    for name in ("path", "run", "argv", "url", "call"):
-        if name in call.with_:
-            return f"{call.uses} {call.with_[name]}"
-    return call.uses
+    return {"action": step.id, "device": device, "reason": reason, "what": call.shown()}

@@ -15,11 +15,14 @@ _log = logging.getLogger("rex.broker")
 PINNED_KOMBU = "5.7"
 """The version whose internals are overridden here; a test holds it."""
 
-_LOST = (*transport.get_redis_error_classes().connection_errors, AttributeError)
+_LOST: tuple[type[BaseException], ...] = (
+    *transport.get_redis_error_classes().connection_errors,  # type: ignore[no-untyped-call]
+    AttributeError,
+)
 """What an acknowledgement raises when its server is gone; AttributeError is kombu's, of a closed channel."""
 
 
-class SurvivingQoS(transport.QoS):  # type: ignore[misc]
+class SurvivingQoS(transport.QoS):
     """Acknowledges also when the channel that delivered is gone with its server.
 
     Without this a worker dies of a server restart exactly when it holds an unacknowledged message and has room to
@@ -28,13 +31,13 @@ class SurvivingQoS(transport.QoS):  # type: ignore[misc]
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Remember a delivered message, and the client by which it can be acknowledged later."""
-        super().append(message, delivery_tag)
+        super().append(message, delivery_tag)  # type: ignore[no-untyped-call]
         self._spare = self.channel.client
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; on a closed channel over another connection, in this process's own unacked hash."""
         try:
-            super().ack(delivery_tag)
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
             return
         except _LOST as error:
             _log.warning("acknowledging over another connection: %s", error)
@@ -45,12 +48,12 @@ class SurvivingQoS(transport.QoS):  # type: ignore[misc]
         except _LOST as error:
             # it comes again, and the ledger knows that it was done
             _log.warning("message %s stays unacknowledged: %s", delivery_tag, error)
-        super(transport.QoS, self).ack(delivery_tag)
+        super(transport.QoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Put messages back at the end of a channel; what fails here the watchdog does."""
         try:
-            super().restore_unacked_once(stderr)
+            super().restore_unacked_once(stderr)  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - at this point every error means the same: the server is gone
             _log.warning("messages stay unacknowledged until the watchdog puts them back: %s", error)
 

@@ -287,9 +287,7 @@ class Supervisor:
 
     def report(self) -> None:
         status = self.tree.status
-        kept = (
-            self.end == "exited" and status is not None and exit_code(status) in self.header["keep_tree_on"]
-        )
+        kept = self.end == "exited" and status is not None and exit_code(status) in self.header["keep_tree_on"]
         left = [] if kept else self.tree.kill()
         for output in self.outputs:
             output.drain()

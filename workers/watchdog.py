@@ -26,7 +26,8 @@ SETTLE_DOWN_S = 3.0
 """After a failure of our own polls, or a restart of the server, nobody is declared dead for so long."""
 CLAIMABLE_S = 10.0
 """An action that nobody has claimed for so long may have lost its message."""
-OVERSTAY = timedelta(seconds=10)
+OVERSTAY_S = 10.0
+"""A living worker that still holds an action so long after its deadline has lost track of it."""
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Watchdog:
         self._name = name
         self._pulse = _Pulse()
         self._done = threading.Event()
-        self._due = {"executions": 0.0, "stages": 0.0, "sweep": 0.0, "retention": 0.0}
+        self._due = dict.fromkeys(("executions", "stages", "leases", "sweep", "retention"), 0.0)
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="rex-watchdog", daemon=True).start()
@@ -124,6 +125,7 @@ class Watchdog:
         for what, every_s, act in (
             ("executions", 0.5, self._end_overdue),
             ("stages", 1.0, self._look_at_stages),
+            ("leases", 2.0, self._end_overstayed),
             ("sweep", 2.0, self._sweep),
             ("retention", 30.0, self._forget_old),
         ):
@@ -153,7 +155,9 @@ class Watchdog:
                 self._bury(name, workers.get(name, {}), silence_s, gone=gone)
 
     def _bury(self, name: str, worker: dict[str, Any], silence_s: float, *, gone: bool) -> None:
-        _log.warning("worker %s is dead: silent for %.2f s, connections %s", name, silence_s, "gone" if gone else "open")
+        _log.warning(
+            "worker %s is dead: silent for %.2f s, connections %s", name, silence_s, "gone" if gone else "open"
+        )
         for lease in self._ledger.fence(name):
             self._end_lease(name, worker, lease, gone=gone)
         self._restore(name)
@@ -180,11 +184,18 @@ class Watchdog:
             if gone and not leases:
                 self._ledger.swept(name)
 
+    def _end_overstayed(self) -> None:
+        for name, lease in self._ledger.overstayed(OVERSTAY_S):
+            error = ActionTimedOut(f"{lease[2]} was still held long after its deadline", TIMEOUT)
+            self._ledger.expire(name, lease, sure=False, error=_described(error, lease[2]))
+
     # -- executions ---------------------------------------------------------------------------------------------------
 
     def _end_overdue(self) -> None:
         for execution in self._ledger.overdue_executions():
-            error = ActionTimedOut("the time of the execution is over (limits.timeout, or that of its rollback)", TIMEOUT)
+            error = ActionTimedOut(
+                "the time of the execution is over (limits.timeout, or that of its rollback)", TIMEOUT
+            )
             self._ledger.overdue(execution, _described(error, None))
 
     def _look_at_stages(self) -> None:
@@ -202,7 +213,9 @@ class Watchdog:
         if plan is None or number < 0:
             return
         stage = plan.stages[number]
-        devices = {step: device for message, device in zip(stage.messages, stage.queues, strict=True) for step in message}
+        devices = {
+            step: device for message, device in zip(stage.messages, stage.queues, strict=True) for step in message
+        }
         if now_ms - opened < CLAIMABLE_S * 1000 and served >= set(stage.queues):
             return
         actions = self._ledger.actions(execution, generation, stage.steps)
@@ -220,9 +233,7 @@ class Watchdog:
         if old:
             self._look_for_messages(plan, execution, generation, number, old)
 
-    def _wait_for_devices(
-        self, execution: str, generation: int, names: list[str], devices: dict[str, str]
-    ) -> None:
+    def _wait_for_devices(self, execution: str, generation: int, names: list[str], devices: dict[str, str]) -> None:
         wait = self._settings.distributed.device_wait
         for name in names:
             error = no_device_error(name, devices[name], wait)

@@ -154,6 +154,17 @@ class LedgerReading:
             raw: Any = self._client.smembers(self._key("L", incarnation))
         return [(e, int(g), a) for e, g, a in (member.split("|", 2) for member in raw)]
 
+    def overstayed(self, after_s: float) -> list[tuple[str, tuple[str, int, str]]]:
+        """Leases of living workers whose deadline passed more than `after_s` seconds ago, with their holders."""
+        held = [(name, lease) for name in self.counters() for lease in self.leases(name)]
+        now = self.now_ms()
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            for _, lease in held:
+                pipe.hget(self._key("a", *lease), "deadline")
+            deadlines = pipe.execute()
+        return [item for item, due in zip(held, deadlines, strict=True) if due and now - int(due) > after_s * 1000]
+
     def to_sweep(self) -> list[str]:
         """Incarnations of workers that are gone."""
         with reachable(self.url):
@@ -196,7 +207,7 @@ class LedgerReading:
                 found: Any = self._client.config_get(name)
             except redis.exceptions.ResponseError:  # CONFIG is forbidden on hosted servers
                 return None
-        return found.get(name)
+        return None if found.get(name) is None else str(found[name])
 
 
 def _entries(reply: Any) -> Iterator[tuple[str, dict[str, str]]]:

@@ -54,6 +54,13 @@ class Call(Frozen):
     with_: dict[str, Any] = Field(default_factory=dict)
     reads: Reads = Reads()
 
+    def shown(self) -> str:
+        """What it does, short: its type and the parameter that tells most; secrets are only named in parameters."""
+        for name in ("path", "run", "argv", "url", "call"):
+            if name in self.with_:
+                return f"{self.uses} {self.with_[name]}"
+        return self.uses
+
 
 class WayBack(Frozen):
     """How the effect of a call is taken back."""

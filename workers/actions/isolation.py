@@ -90,6 +90,7 @@ def converse(run: Run, request: Json, name: str) -> Any:
         try:
             finished = run_process(
                 [sys.executable, "-P", _CHILD],
+                name=name,
                 env=inherited_environment(),
                 stdin=json.dumps(request).encode(),
                 remaining_s=run.remaining_s,

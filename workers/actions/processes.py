@@ -52,6 +52,7 @@ class Finished:
 def run_process(
     argv: Sequence[str],
     *,
+    name: str = "",
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
@@ -64,6 +65,7 @@ def run_process(
     """Run `argv` and wait for it.
 
     Args:
+        name: what errors call it; argv[0] when empty.
         cwd: where it runs; None is ``/``.
         env: its whole environment; None gives it `inherited_environment`.
         stdin: what it reads; written while it runs.
@@ -78,7 +80,7 @@ def run_process(
         ActionCancelled: it was cancelled; nothing of its tree is left.
         ActionError: it could not be started, or its tree could not be killed.
     """
-    name = argv[0]
+    name = name or argv[0]
     header = marshal.dumps(
         {
             "argv": [_encoded(part, name) for part in argv],
@@ -240,7 +242,5 @@ def _not_started(name: str, cwd: str, stage: str, number: int, text: str) -> Act
 
 def _encoded(text: str, name: str) -> bytes:
     if "\0" in text:
-        raise ActionError(
-            f"cannot run {name!r}: an argument or variable holds a NUL character", CONFIGURATION
-        )
+        raise ActionError(f"cannot run {name!r}: an argument or variable holds a NUL character", CONFIGURATION)
     return os.fsencode(text)

@@ -1,0 +1,249 @@
+"""What another service imports: submit strategies, follow them, ask for their results.
+
+Writes the ledger and its outbox, and reads events; needs no Celery. What it needs it imports inside its methods, and its
+addresses are arguments: in a foreign process nothing of ours but `executor` is loaded.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from executor.model.errors import ActionCancelled, NotAllowedNow, UnknownExecution
+from executor.model.execution import TERMINAL
+from executor.model.ids import is_execution_id, new_execution_id
+from executor.model.strategy import Strategy
+
+if TYPE_CHECKING:
+    from executor.ledger.valkey import ValkeyLedger
+
+Json = dict[str, Any]
+
+_LAST_EVENTS = frozenset(f"execution:{state}" for state in TERMINAL)
+_PATIENCE_S = 2.0
+_LOOK_S = 5.0
+
+
+class ResolutionClient:
+    """A connection to a cluster.
+
+    >>> client = ResolutionClient("redis://localhost:6379/0")
+    >>> execution = client.submit(strategy, inputs={"port": 8080})
+    >>> client.result(execution, timeout_s=600)["status"]
+    'completed'
+    """
+
+    def __init__(self, ledger_url: str, *, name: str = "client", patience_s: float = _PATIENCE_S) -> None:
+        """
+        Args:
+            ledger_url: where the ledger lives: ``redis://``, ``rediss://`` or ``redis+socket://``.
+            name: who submits; shown among the connections of the server.
+            patience_s: for how many seconds a call outlives a server that is away.
+        """
+        self._url = ledger_url
+        self._name = name
+        self._patience_s = patience_s
+        self._opened: ValkeyLedger | None = None
+
+    @property
+    def _ledger(self) -> "ValkeyLedger":
+        if self._opened is None:
+            from executor.ledger.valkey import ValkeyLedger
+
+            self._opened = ValkeyLedger(self._url, name=f"rex:{self._name}", patience_s=self._patience_s)
+        return self._opened
+
+    def __enter__(self) -> "ResolutionClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def submit(
+        self,
+        strategy: Strategy | Json,
+        *,
+        inputs: Json | None = None,
+        context: Json | None = None,
+        execution_id: str | None = None,
+    ) -> str:
+        """Hand a strategy over; once this returns it is not lost. It is checked by the coordinator: a wrong one ends
+        as ``refused``, with its problems as the error.
+
+        Args:
+            strategy: the model, or the same structure as plain JSON.
+            inputs: values of its inputs.
+            context: what expressions read as ``context``.
+            execution_id: chosen by the caller, so that submitting twice is submitting once.
+
+        Returns:
+            The id of the execution.
+
+        Raises:
+            Unreachable: the ledger does not answer.
+            ValueError: `execution_id` has characters other than letters, digits, ``.``, ``_`` and ``-``.
+        """
+        execution = execution_id or new_execution_id()
+        if not is_execution_id(execution):
+            raise ValueError(f"{execution!r} cannot be an execution id: letters, digits, dots, dashes and underscores")
+        plain = (
+            strategy.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+            if isinstance(strategy, Strategy)
+            else strategy
+        )
+        self._ledger.submit(execution, {"strategy": plain, "inputs": inputs or {}, "context": context or {}})
+        return execution
+
+    def status(self, execution: str) -> Json:
+        """The report of an execution so far, of the same form as its result.
+
+        Raises:
+            UnknownExecution: it was never accepted, or retention has removed it.
+            Unreachable: the ledger does not answer.
+        """
+        from executor.report import report
+
+        return report(self._ledger, execution)
+
+    def result(self, execution: str, *, timeout_s: float | None = None) -> Json:
+        """The report of an execution that has ended; waits for it.
+
+        Args:
+            execution: its id.
+            timeout_s: at most so many seconds; None waits for ever, 0 does not wait.
+
+        Raises:
+            TimeoutError: it still runs.
+            UnknownExecution, Unreachable: as for `status`.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        seen = 0
+        while self._ledger.head(execution)["state"] not in TERMINAL:
+            left = _LOOK_S if until is None else min(_LOOK_S, until - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(f"execution {execution} still runs after {timeout_s:g} s")
+            for event in self._ledger.events(execution, after=seen, wait_s=left):
+                seen = event["seq"]
+        return self.status(execution)
+
+    def events(self, execution: str, *, after: int = 0, follow: bool = True) -> Iterator[Json]:
+        """Events of an execution in order: ``seq``, ``id``, ``event``, ``executionId``, ``timestamp`` (ms), ``data``.
+
+        Args:
+            execution: its id.
+            after: begin behind this ``seq``.
+            follow: wait for more until the execution has ended.
+        """
+        self._ledger.head(execution)
+        while True:
+            found = self._ledger.events(execution, after=after, wait_s=_LOOK_S if follow else 0.0)
+            for event in found:
+                after = event["seq"]
+                yield event
+                if event["event"] in _LAST_EVENTS:
+                    return
+            if not found and (not follow or self._ledger.head(execution)["state"] in TERMINAL):
+                return
+
+    def list(self, *, limit: int = 50) -> list[Json]:
+        """The newest executions, those that run first: id, strategy, status, times in ms since the epoch."""
+        rows = []
+        for execution in self._ledger.executions(limit=limit):
+            try:
+                head = self._ledger.head(execution)
+            except UnknownExecution:  # retention was faster
+                continue
+            rows.append(
+                {
+                    "execution_id": execution,
+                    "strategy": head["strategy"],
+                    "status": head["state"],
+                    "created_ms": int(head["created"]),
+                    "finished_ms": int(head["finished"]) if "finished" in head else None,
+                }
+            )
+        return rows
+
+    def cancel(self, execution: str, *, reason: str = "", undo: bool = True) -> None:
+        """Ask for the end of an execution: no action begins any more, and what was done is taken back.
+
+        Args:
+            execution: its id.
+            reason: kept with the execution.
+            undo: False leaves what was done as it is.
+
+        Raises:
+            NotAllowedNow: it has ended, or ends already.
+            UnknownExecution, Unreachable: as for `status`.
+        """
+        error = {
+            "type": "Cancelled",
+            "message": f"cancelled{': ' + reason if reason else ''}",
+            "classification": ActionCancelled.classification.as_dict(),
+            "action": None,
+        }
+        answer, state = self._ledger.cancel(execution, error, undo=undo)
+        if answer == "unknown":
+            raise UnknownExecution(execution)
+        if answer == "refused":
+            raise NotAllowedNow(f"execution {execution} cannot be cancelled: it is {state}")
+
+    def devices(self) -> list[Json]:
+        """Living workers as they announced themselves, with ``busy``: how many actions each of them runs."""
+        busy = self._ledger.busy()
+        found = self._ledger.workers()
+        return [{**worker, "incarnation": name, "busy": busy.get(name, 0)} for name, worker in sorted(found.items())]
+
+
+class AsyncResolutionClient:
+    """The same, to be awaited; each call runs in a thread of its own."""
+
+    def __init__(self, ledger_url: str, *, name: str = "client", patience_s: float = _PATIENCE_S) -> None:
+        self._client = ResolutionClient(ledger_url, name=name, patience_s=patience_s)
+
+    async def __aenter__(self) -> "AsyncResolutionClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._client.close)
+
+    async def submit(
+        self,
+        strategy: Strategy | Json,
+        *,
+        inputs: Json | None = None,
+        context: Json | None = None,
+        execution_id: str | None = None,
+    ) -> str:
+        return await asyncio.to_thread(
+            self._client.submit, strategy, inputs=inputs, context=context, execution_id=execution_id
+        )
+
+    async def status(self, execution: str) -> Json:
+        return await asyncio.to_thread(self._client.status, execution)
+
+    async def result(self, execution: str, *, timeout_s: float | None = None) -> Json:
+        return await asyncio.to_thread(self._client.result, execution, timeout_s=timeout_s)
+
+    async def events(self, execution: str, *, after: int = 0, follow: bool = True) -> AsyncIterator[Json]:
+        found = self._client.events(execution, after=after, follow=follow)
+        while (event := await asyncio.to_thread(next, found, None)) is not None:
+            yield event
+
+    async def list(self, *, limit: int = 50) -> list[Json]:
+        return await asyncio.to_thread(self._client.list, limit=limit)
+
+    async def cancel(self, execution: str, *, reason: str = "", undo: bool = True) -> None:
+        await asyncio.to_thread(self._client.cancel, execution, reason=reason, undo=undo)
+
+    async def devices(self) -> list[Json]:
+        return await asyncio.to_thread(self._client.devices)

@@ -1,0 +1,164 @@
+"""The way of a strategy, step by step. The first file to read; the only one that knows the order.
+
+A Celery task may not wait for tasks, so the steps stand in three functions with the canvases between them:
+`execute_strategy` (validate, plan, allocate, publish the first stage), `advance` (a stage has ended) and `conclude`
+(evaluate, clean up). The ledger makes each of them safe to be called twice.
+"""
+
+import logging
+from typing import Any
+
+from config.settings import Settings
+from executor.distribution import Fleet, NoDevice
+from executor.documents import load_data
+from executor.model.errors import CONFIGURATION, NO_DEVICE, Classification, StrategyInvalid, UnknownExecution
+from executor.model.execution import TERMINAL, ExecutionState
+from executor.model.ids import is_execution_id
+from executor.model.strategy import Strategy
+from executor.monitoring import MonitoringSystem, unmet_error
+from executor.planning import Planned, make_plan
+from executor.ports import ActionCatalogue, Ledger
+from executor.report import remaining, verified
+from executor.validation import check_context, check_inputs, validate
+
+_log = logging.getLogger("rex.resolution")
+
+_HOLD_S = 0.5
+"""How often an execution that waits for a device looks again."""
+
+
+class ResolutionExecutor:
+    """Executes recovery strategies."""
+
+    def __init__(self, ledger: Ledger, catalogue: ActionCatalogue, settings: Settings) -> None:
+        self._ledger = ledger
+        self._catalogue = catalogue
+        self._settings = settings
+        self._monitoring = MonitoringSystem(ledger)
+
+    def execute_strategy(self, execution: str, document: dict[str, Any] | None) -> None:
+        """Steps 1 to 6: validate, plan, allocate, verify, and open the first stage.
+
+        Args:
+            execution: its id; one that exists already is left as it is.
+            document: ``strategy``, ``inputs`` and ``context``; None when they were submitted to the ledger.
+        """
+        if not is_execution_id(execution):
+            _log.warning("dropped a strategy: %r cannot be the id of an execution", execution)
+            return
+        if document is not None:
+            self._ledger.submit(execution, document, delay_s=2.0)
+        try:
+            state = self._ledger.head(execution)["state"]
+        except UnknownExecution:
+            _log.warning("dropped a message: there is no execution %s", execution)
+            return
+        if state != ExecutionState.PENDING:
+            return
+        submitted = self._ledger.document(execution) or {}
+        try:
+            strategy, inputs, context = self.validate_strategy(submitted)
+        except StrategyInvalid as error:
+            self._ledger.conclude(execution, ExecutionState.REFUSED, error=_refusal(error))
+            return
+        try:
+            planned = self.create_execution_plan(strategy)
+        except NoDevice as error:
+            self._hold(execution, error)
+            return
+        self._ledger.create(
+            execution,
+            planned.plan,
+            planned.steps,
+            inputs=inputs,
+            context=context,
+            parallel=planned.parallel,
+            timeout_s=planned.timeout_s,
+            rollback=planned.rollback,
+            max_failures=planned.max_failures,
+        )
+
+    def validate_strategy(self, submitted: dict[str, Any]) -> tuple[Strategy, dict[str, Any], dict[str, Any]]:
+        """The strategy with its inputs and context, each checked.
+
+        Raises:
+            StrategyInvalid: with every problem that it has.
+        """
+        strategy = validate(load_data(submitted.get("strategy")), self._catalogue)
+        inputs = check_inputs(strategy, submitted.get("inputs") or {})
+        return strategy, inputs, check_context(submitted.get("context") or {})
+
+    def create_execution_plan(self, strategy: Strategy) -> Planned:
+        """The plan of a valid strategy on the fleet as it is now.
+
+        Raises:
+            NoDevice: an action names no device, and none offers its type.
+        """
+        fleet = Fleet(self._ledger.workers(), self._ledger.busy())
+        return make_plan(strategy, self._settings, self._catalogue, fleet.place)
+
+    def _hold(self, execution: str, error: NoDevice) -> None:
+        waited_s = self._ledger.hold(execution, str(error), delay_s=_HOLD_S)
+        if waited_s >= self._settings.distributed.device_wait.total_seconds():
+            told = _told("NoDevice", str(error), NO_DEVICE)
+            self._ledger.conclude(execution, ExecutionState.FAILED, error=told)
+
+    def advance(self, execution: str, generation: int, stage: int) -> None:
+        """Step 7: a stage has ended. Do its conditions hold? Then the next one opens, or all is concluded."""
+        try:
+            head = self._ledger.head(execution)
+        except UnknownExecution:
+            _log.warning("dropped a message: there is no execution %s", execution)
+            return
+        error, criteria = None, None
+        if generation == 0 and head["state"] == ExecutionState.RUNNING and head.get("stage") == str(stage):
+            plan = self._ledger.plan(execution, 0)
+            if plan is not None and int(head.get("left", 1)) == 0:
+                verify = plan.stages[stage].verify
+                error = unmet_error(
+                    "verify of phase " + plan.stages[stage].name, self._checked(execution, head, verify)
+                )
+                if error is None and stage + 1 == len(plan.stages):
+                    criteria = self._checked(execution, head, plan.success_criteria)
+                    error = unmet_error("success_criteria", criteria)
+        self._ledger.advance(execution, generation, stage, error=error, criteria=criteria)
+
+    def _checked(self, execution: str, head: dict[str, str], conditions: tuple[str, ...]) -> list[dict[str, Any]]:
+        return self._monitoring.check_success_criteria(execution, head, conditions) if conditions else []
+
+    def conclude(self, execution: str) -> None:
+        """Steps 8 to 10: evaluate how it went, and release what it held."""
+        try:
+            head = self._ledger.head(execution)
+        except UnknownExecution:
+            _log.warning("dropped a message: there is no execution %s", execution)
+            return
+        if head["state"] in TERMINAL:
+            self._ledger.conclude(execution, head["state"])
+            return
+        status = head.get("outcome") or ExecutionState.COMPLETED
+        self._ledger.conclude(execution, status, rollback=self._rollback_status(execution, head))
+
+    def _rollback_status(self, execution: str, head: dict[str, str]) -> str:
+        """Empty where no rollback was called for."""
+        if not head.get("outcome") or "started" not in head:
+            return ""
+        if head.get("rollback") == "none":
+            return "disabled" if head.get("mode") == "rollback" else ""
+        generation = int(head.get("gen", 0))
+        if generation == 0:
+            return ""
+        forward = self._ledger.steps(execution, 0)
+        steps = self._ledger.steps(execution, generation)
+        rows = self._ledger.actions(execution, generation, list(steps))
+        if not verified(steps, rows):
+            return "failed"
+        return "partial" if remaining(head, forward, steps, rows) else "completed"
+
+
+def _refusal(error: StrategyInvalid) -> dict[str, Any]:
+    return _told("StrategyInvalid", str(error), CONFIGURATION)
+
+
+def _told(kind: str, message: str, classification: Classification) -> dict[str, Any]:
+    return {"type": kind, "message": message, "classification": classification.as_dict(), "action": None}
