@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from executor.ledger.valkey import ValkeyLedger
 
 Json = dict[str, Any]
+Rows = list[Json]
 
 _LAST_EVENTS = frozenset(f"execution:{state}" for state in TERMINAL)
 _PATIENCE_S = 2.0
@@ -151,7 +152,7 @@ class ResolutionClient:
             if not found and (not follow or self._ledger.head(execution)["state"] in TERMINAL):
                 return
 
-    def list(self, *, limit: int = 50) -> list[Json]:
+    def list(self, *, limit: int = 50) -> Rows:
         """The newest executions, those that run first: id, strategy, status, times in ms since the epoch."""
         rows = []
         for execution in self._ledger.executions(limit=limit):
@@ -194,7 +195,7 @@ class ResolutionClient:
         if answer == "refused":
             raise NotAllowedNow(f"execution {execution} cannot be cancelled: it is {state}")
 
-    def devices(self) -> list[Json]:
+    def devices(self) -> Rows:
         """Living workers as they announced themselves, with ``busy``: how many actions each of them runs."""
         busy = self._ledger.busy()
         found = self._ledger.workers()
@@ -239,11 +240,11 @@ class AsyncResolutionClient:
         while (event := await asyncio.to_thread(next, found, None)) is not None:
             yield event
 
-    async def list(self, *, limit: int = 50) -> list[Json]:
+    async def list(self, *, limit: int = 50) -> Rows:
         return await asyncio.to_thread(self._client.list, limit=limit)
 
     async def cancel(self, execution: str, *, reason: str = "", undo: bool = True) -> None:
         await asyncio.to_thread(self._client.cancel, execution, reason=reason, undo=undo)
 
-    async def devices(self) -> list[Json]:
+    async def devices(self) -> Rows:
         return await asyncio.to_thread(self._client.devices)
