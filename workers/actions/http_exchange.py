@@ -116,7 +116,7 @@ async def _send(request: Request) -> Answer:
     async with (
         httpx2.AsyncClient(
             verify=request.verify_tls and tls,  # reading the certificates takes time that http does not need
-            timeout=None,  # noqa: S113 - the whole exchange has a deadline
+            timeout=None,  # the exchange as a whole has a deadline
             trust_env=not _is_loopback(request.url),
         ) as client,
         client.stream(

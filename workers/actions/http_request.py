@@ -31,7 +31,9 @@ class Request(ActionType):
         headers: dict[str, Scalar] = Field({}, description="Request headers; values may be secrets")
         json_: Any = Field(None, alias="json", description="Body as JSON; texts in it may be secrets")
         body: str | None = Field(None, description="Body as text; may be a secret")
-        expect: list[Expected] | Expected = Field(["2xx"], description="Statuses that mean success: 200, '2xx'")
+        expect: list[Expected] | Expected = Field(
+            default_factory=lambda: list[Expected](["2xx"]), description="Statuses that mean success: 200, '2xx'"
+        )
         verify_tls: bool = Field(True, description="Check the server's certificate")
 
     class Results(BaseModel):
