@@ -13,7 +13,7 @@ from executor.expressions import ANY, Shape, has_code, near, shape_of
 from executor.model.secrets import is_secret, mentions_secret
 from executor.ports import ActionCatalogue
 from executor.validation.unbuilt import not_available_type
-from executor.validation.wording import found_by_models, model_keys
+from executor.validation.wording import found_by_models, keys_below
 from executor.validation.written import Report, Written, WrittenAction
 
 Role = Literal["action", "fallback", "compensation", "probe"]
@@ -36,6 +36,8 @@ class Call:
     parameters: Mapping[str, Any]
     path: Path
     """Of ``with``."""
+    readable: bool
+    """Whether ``with`` is a map at all."""
     action: WrittenAction | None
     taken_back: str = ""
     """For a compensation: the type of what it takes back."""
@@ -102,7 +104,7 @@ def _call(
     role: Role, given: Any, uses: str, action: WrittenAction | None, paths: tuple[Path, Path], *, taken_back: str = ""
 ) -> Call:
     parameters = given if isinstance(given, dict) else {}
-    return Call(role, uses, paths[0], parameters, paths[1], action, taken_back)
+    return Call(role, uses, paths[0], parameters, paths[1], given is None or parameters is given, action, taken_back)
 
 
 def check_call(call: Call, types: Types, report: Report) -> None:
@@ -115,7 +117,7 @@ def check_call(call: Call, types: Types, report: Report) -> None:
     if kind is None:
         report.error(call.uses_path, *types.why_not(call.uses))
         return
-    if not _check_parameters(call, kind, report):
+    if not call.readable or not _check_parameters(call, kind, report):
         return
     for below, message in _asked(lambda: kind.problems(dict(call.parameters)), call, report, []):
         steps = tuple(int(step) if step.isdigit() else step for step in below.split(".") if step)
@@ -127,12 +129,7 @@ def _check_parameters(call: Call, kind: ActionType, report: Report) -> bool:
     try:
         kind.Parameters.model_validate(data)
     except ValidationError as error:
-        known = model_keys(kind.Parameters)
-
-        def keys(path: Path) -> list[str]:
-            return known if not path else []
-
-        for path, message, remedy in found_by_models(error, data, keys):
+        for path, message, remedy in found_by_models(error, data, functools.partial(keys_below, kind.Parameters)):
             if path and _holds_code(_value_at(data, path)):
                 continue  # what it will be is known only when it runs, and it is checked again then
             report.error((*call.path, *path), message, remedy)
@@ -210,7 +207,7 @@ def _warn(  # noqa: PLR0917
     if kind is None or declared not in (None, "auto"):
         return
     parameters = given if isinstance(given, dict) else {}
-    call = Call("action", uses, path, parameters, path, action)
+    call = _call("action", given, uses, action, (path, path))
     if _asked(lambda: kind.way_back(dict(parameters)), call, report, None) is WayBack.DECLARED:
         message = f"{action.name} changes something, and {uses} cannot take it back"
         report.warning(path, message, "declare `compensate`, or `compensate: none` where nothing is to be taken back")

@@ -1,5 +1,6 @@
 """What the models find wrong, in plain words and once for each mistake."""
 
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -62,6 +63,25 @@ def strategy_keys(path: Path) -> Iterable[str]:
 def model_keys(model: type[BaseModel]) -> list[str]:
     """The keys that a model takes, as they are written."""
     return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def keys_below(model: type[BaseModel], path: Path) -> Iterable[str]:
+    """The keys that may stand in the map at `path` of what `model` reads; none where it does not say."""
+    models_here = [model]
+    for step in path:
+        if isinstance(step, str):
+            infos = [
+                info for one in models_here for name, info in one.model_fields.items() if step in (name, info.alias)
+            ]
+            models_here = [inner for info in infos for inner in _models_in(info.annotation)]
+    return [key for one in models_here for key in model_keys(one)]
+
+
+def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _models_in(inner)
 
 
 def found_by_models(error: ValidationError, data: Any, keys: KnownKeys) -> list[Found]:
@@ -142,7 +162,7 @@ def _worded(details: ErrorDetails, path: Path, keys: KnownKeys) -> Found:
         remedy = near(value, options) if isinstance(value, str) else ""
         return path, f"must be one of {', '.join(options)}, not {_shown(value)}", remedy
     if kind == "string_pattern_mismatch":
-        allowed = dict(_PATTERNS).get(context["pattern"], f"text of the form {context['pattern']}")
+        allowed = dict(_PATTERNS).get(context["pattern"], f"text of the form {context['pattern'].strip('^$')}")
         return path, f"{_shown(value)} is not allowed here", f"use {allowed}"
     return path, *_of_value(kind, value, details)
 
