@@ -121,6 +121,7 @@ class _Conversation:
         self.remaining_s = remaining_s
         self.cancelled = cancelled
         self.stopped_by = ""
+        self.told_end = 0.0
         try:
             self.process = subprocess.Popen(
                 _SUPERVISOR,
@@ -180,7 +181,7 @@ class _Conversation:
                 next_beat = 0.0
             if give_up is not None and now > give_up:
                 return None
-            if not unsent and now >= next_beat:
+            if not unsent and (now >= next_beat or self._deadline_moved(now)):
                 self._beat()
                 next_beat = now + _BEAT_S
 
@@ -191,9 +192,14 @@ class _Conversation:
             self.stopped_by = "cancelled"
         return bool(self.stopped_by)
 
+    def _deadline_moved(self, now: float) -> bool:
+        return abs(now + self.remaining_s() - self.told_end) > _POLL_S and not self.stopped_by
+
     def _beat(self) -> None:
         order = b"k" if self.stopped_by else b"b"
-        milliseconds = int(min(max(self.remaining_s(), 0.0), 1e9) * 1000)
+        left = min(max(self.remaining_s(), 0.0), 1e9)
+        self.told_end = time.monotonic() + left
+        milliseconds = int(left * 1000)
         self._send(memoryview(order + milliseconds.to_bytes(8, "big")))
 
     def _send(self, block: memoryview) -> memoryview:
