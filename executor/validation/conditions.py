@@ -9,6 +9,7 @@ from executor.expressions import ANY, EVERYTHING, Code, Scope, check, parse_temp
 from executor.model.errors import ExpressionError
 from executor.validation.calls import Call, Types, calls
 from executor.validation.inputs import input_kinds
+from executor.validation.order import UNORDERED
 from executor.validation.written import Report, Written, WrittenAction
 
 _ON_DEVICE = frozenset({"device"})
@@ -47,8 +48,8 @@ class Conditions:
 
     def _scope_of(self, action: WrittenAction) -> Scope:
         # An action whose id is missing or taken twice has no rank; for it everything is visible.
-        before = self.ranks.get(action.id or "", EVERYTHING)
-        return replace(self.everything, before=before, extras=_ON_DEVICE)
+        rank = self.ranks.get(action.id or "", UNORDERED)
+        return replace(self.everything, before=EVERYTHING if rank == UNORDERED else rank, extras=_ON_DEVICE)
 
     def _action(self, action: WrittenAction) -> None:
         scope = self._scope_of(action)

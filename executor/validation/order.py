@@ -7,6 +7,9 @@ from executor.documents.places import Path
 from executor.expressions import near
 from executor.validation.written import Report, Written, WrittenAction
 
+UNORDERED = -1
+"""The rank of an action in or behind a circle: it has no place, and nothing more is said about what it may read."""
+
 
 def check_ids(written: Written, report: Report) -> None:
     """Ids are unique, and what names one names one that is there."""
@@ -45,7 +48,7 @@ def check_order(written: Written, report: Report) -> dict[str, int]:
         return position
     if written.phases:
         return {name: action.phase for name, action in written.by_id.items()}
-    return {name: ranks.get(name, 0) for name in needs}
+    return {name: ranks.get(name, UNORDERED) for name in needs}
 
 
 def _needs(action: WrittenAction) -> list[tuple[Path, str]]:
