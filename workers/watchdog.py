@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from config.queues import device_queue
 from config.settings import Settings
@@ -61,11 +61,11 @@ class _Pulse:
             seen.moved_at = now
 
 
-class Messages:
+class Messages(Protocol):
     """What the watchdog needs of the broker."""
 
-    def restore(self, owner: str) -> int: ...  # type: ignore[empty-body]
-    def message_ids(self, queues: Iterable[str], owners: Iterable[str]) -> set[str]: ...  # type: ignore[empty-body]
+    def restore(self, owner: str) -> int: ...
+    def message_ids(self, queues: Iterable[str], owners: Iterable[str]) -> set[str]: ...
 
 
 class Watchdog:

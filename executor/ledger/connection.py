@@ -29,8 +29,8 @@ def redis_url(url: str) -> str:
         return url
     query = parse_qs(parts.query)
     database = query.get("virtual_host", query.get("db", ["0"]))[0]
-    user = f"{parts.netloc}" if "@" in parts.netloc else ""
-    return urlunsplit(("unix", user, parts.path, f"db={quote(database)}", ""))
+    # urlunsplit writes unix:/path, which redis-py refuses
+    return f"unix://{parts.netloc}{parts.path}?db={quote(database)}"
 
 
 def masked(url: str) -> str:

@@ -1,0 +1,21 @@
+"""The one Celery app, for ``celery -A workers``."""
+
+from celery import Celery
+
+from config.celery import celery_config
+from workers.signals import connect_signals
+from workers.tasks import control, run
+from workers.wiring import node_of
+
+
+def make_app() -> Celery:
+    """The app, configured from the settings of this process."""
+    made = Celery("workers")
+    made.config_from_object(celery_config(node_of(made).settings))
+    run.register(made, lambda: node_of(made).runner)
+    control.register(made, lambda: node_of(made).executor, lambda: node_of(made).rollback)
+    connect_signals(made)
+    return made
+
+
+app = make_app()

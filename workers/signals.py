@@ -1,0 +1,37 @@
+"""What happens at which moment of a Celery worker's life."""
+
+from typing import Any
+
+from celery import Celery
+from celery import signals as celery_signals
+
+from config.celery import transport_options
+from workers.broker import install_surviving_transport
+from workers.wiring import node_of
+
+
+def connect_signals(app: Celery) -> None:
+    """Let the worker of `app` become a node of the cluster; other apps in the process are left alone."""
+
+    def before_anything(instance: Any = None, conf: Any = None, **_: Any) -> None:
+        # every connection of this process carries its incarnation, so its messages are its own
+        if instance.app is app:
+            install_surviving_transport()
+            conf.broker_transport_options = transport_options(node_of(app).incarnation)
+
+    def before_it_consumes(instance: Any = None, **_: Any) -> None:
+        if instance.app is app:
+            node_of(app).join(list(app.amqp.queues.consume_from), int(instance.concurrency or 1))
+
+    def when_it_is_ready(sender: Any = None, **_: Any) -> None:
+        if sender.app is app:
+            app.rex_events = sender.event_dispatcher
+
+    def at_its_end(sender: Any = None, **_: Any) -> None:
+        if sender.app is app:
+            node_of(app).leave()
+
+    celery_signals.celeryd_init.connect(before_anything, weak=False)
+    celery_signals.celeryd_after_setup.connect(before_it_consumes, weak=False)
+    celery_signals.worker_ready.connect(when_it_is_ready, weak=False)
+    celery_signals.worker_shutdown.connect(at_its_end, weak=False)

@@ -1,0 +1,57 @@
+"""The coordinator's tasks: `executor.execute_strategy`, `executor.advance`, `executor.conclude`, `rollback.begin`."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, Task
+from celery.exceptions import Ignore
+
+from executor.model.ids import is_execution_id
+from executor.resolution import ResolutionExecutor
+from executor.task_names import ADVANCE, BEGIN_ROLLBACK, CONCLUDE, EXECUTE_STRATEGY
+from rollback.manager import RollbackManager
+from workers.crash import crash_point
+
+_log = logging.getLogger("rex.control")
+
+
+def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: Callable[[], RollbackManager]) -> None:
+    """Give `app` the tasks; what does the work is asked for when a message comes."""
+
+    @app.task(name=EXECUTE_STRATEGY, bind=True, shared=False)  # type: ignore[untyped-decorator]
+    def execute_strategy(
+        self: Task, strategy: Any = None, inputs: Any = None, context: Any = None, *_: Any, **__: Any
+    ) -> None:
+        # without a strategy it was submitted to the ledger; the execution's id is the task's either way
+        document = None if strategy is None else {"strategy": strategy, "inputs": inputs, "context": context}
+        executor().execute_strategy(self.request.id, document)
+
+    @app.task(name=ADVANCE, shared=False)  # type: ignore[untyped-decorator]
+    def advance(execution: Any = None, generation: Any = None, stage: Any = None, *_: Any, **__: Any) -> None:
+        _expect(is_execution_id(execution) and _is_count(generation) and _is_count(stage))
+        crash_point("advance", execution)
+        executor().advance(execution, generation, stage)
+
+    @app.task(name=CONCLUDE, shared=False)  # type: ignore[untyped-decorator]
+    def conclude(execution: Any = None, *_: Any, **__: Any) -> None:
+        _expect(is_execution_id(execution))
+        crash_point("conclude", execution)
+        executor().conclude(execution)
+
+    # bound, so that Celery enqueues it as an error callback instead of running it inside the failing worker
+    @app.task(name=BEGIN_ROLLBACK, bind=True, shared=False)  # type: ignore[untyped-decorator]
+    def begin(self: Task, execution: Any = None, *_: Any, **__: Any) -> None:  # noqa: ARG001
+        _expect(is_execution_id(execution))
+        crash_point("begin", execution)
+        rollback().rollback(execution)
+
+
+def _expect(sound: bool) -> None:
+    if not sound:
+        _log.warning("dropped a message: its arguments are none of ours")
+        raise Ignore
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

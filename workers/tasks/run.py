@@ -1,0 +1,79 @@
+"""`workers.run`: carries out the actions of one message on a device."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from celery import Celery, Task
+from celery.exceptions import Ignore
+
+from executor.canvas import parked_message, shown_arguments, shown_name
+from executor.model.execution import Claimed, Ended
+from executor.model.plan import action_task_id
+from executor.task_names import RUN
+from workers.runner import ActionFailed, NotNow, Runner, valid_message
+
+_log = logging.getLogger("rex.run")
+
+
+class CeleryMessage:
+    """The task that is being run, as the runner sees it."""
+
+    def __init__(self, task: Task, execution: str, generation: int, actions: Sequence[str]) -> None:
+        self._task = task
+        self._execution = execution
+        self._generation = generation
+        self._fused = len(actions) > 1
+
+    def signature(self, actions: Sequence[str], attempt: int | None = None) -> str:
+        """Itself as JSON with these actions left; keeps chain, chord, links and id."""
+        signed = self._task.signature_from_request(
+            self._task.request, args=(self._execution, self._generation, list(actions))
+        )
+        return json.dumps(parked_message(dict(signed), attempt))
+
+    @contextlib.contextmanager
+    def showing(self, claimed: Claimed) -> Iterator[Callable[[Ended], None]]:
+        """Task events of one action of a fused message, under an id of its own."""
+        if not self._fused or not self._task.app.conf.worker_send_task_events:
+            yield lambda ended: None
+            return
+        uuid = action_task_id(claimed.execution, claimed.generation, claimed.step.id)
+        step = claimed.step
+        name = shown_name(claimed.strategy, [step.id], step.device)
+        arguments = shown_arguments(claimed.strategy, [step.id], step.device, claimed.attempt)
+        self._send("task-received", uuid, name=name, args=arguments, kwargs="{}", retries=claimed.attempt - 1)
+        self._send("task-started", uuid)
+
+        def ended_as(ended: Ended) -> None:
+            if ended.error is None:
+                self._send("task-succeeded", uuid, result=ended.status, runtime=None)
+            else:
+                kind = "task-retried" if ended.status == "retry" else "task-failed"
+                self._send(kind, uuid, exception=ended.error["message"][:1000], traceback="")
+
+        yield ended_as
+
+    def _send(self, kind: str, uuid: str, **fields: Any) -> None:
+        # an observer that cannot be told harms nobody
+        try:
+            self._task.app.rex_events.send(kind, uuid=uuid, **fields)
+        except Exception as error:  # noqa: BLE001
+            _log.debug("task event not sent: %s", error)
+
+
+def register(app: Celery, runner: Callable[[], Runner]) -> None:
+    """Give `app` the task; `runner` is asked for when a message comes, after the worker was set up."""
+
+    @app.task(name=RUN, bind=True, shared=False, throws=(ActionFailed,))  # type: ignore[untyped-decorator]
+    def run(self: Task, execution: Any = None, generation: Any = None, actions: Any = None, *_: Any, **__: Any) -> None:
+        if not valid_message(execution, generation, actions):
+            _log.warning("dropped a message: its arguments are none of ours")
+            raise Ignore
+        message = CeleryMessage(self, execution, generation, actions)
+        try:
+            runner().run(message, execution, generation, actions)
+        except NotNow as reason:
+            raise Ignore from reason

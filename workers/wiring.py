@@ -1,0 +1,181 @@
+"""The composition root: the one place where concrete adapters are named and put together."""
+
+import contextlib
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from pydantic import BaseModel
+
+from config.queues import CONTROL, device_of
+from config.settings import Settings, load_settings
+from executor.action import ActionType, Json, Run
+from executor.canvas import stage_canvas
+from executor.catalogue import InstalledCatalogue
+from executor.engine import ExecutionEngine
+from executor.ledger.valkey import ValkeyLedger
+from executor.model.errors import Unreachable
+from executor.model.execution import Claimed
+from executor.model.plan import Plan
+from executor.ports import Holding
+from executor.resolution import ResolutionExecutor
+from rollback.manager import RollbackManager
+from rollback.stores import FileStore
+from workers.broker import DeadLetters
+from workers.lease import Leases
+from workers.publisher import CeleryOutlet, Publisher
+from workers.run import ActionRun, perform
+from workers.runner import Runner
+from workers.watchdog import Watchdog
+
+_log = logging.getLogger("rex.worker")
+
+_PATIENCE_S = 600.0
+"""A worker outlives a server that is away for so long; what it did is settled when the server is back."""
+
+
+class DevicePerformer:
+    """Runs action code on this device."""
+
+    def __init__(self, ledger: ValkeyLedger, saved: FileStore) -> None:
+        self._ledger = ledger
+        self._saved = saved
+
+    def prepare(self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None) -> Run:
+        step = claimed.step
+        return ActionRun(
+            parameters=parameters,
+            execution=claimed.execution,
+            action=step.id,
+            device=step.device,
+            attempt=claimed.attempt,
+            key=f"{claimed.execution}/{claimed.generation}/{step.id}",
+            deadline=time.monotonic() + step.timeout_s,
+            cancelled=hold.cancelled,
+            guard=hold.guard,
+            saved=self._saved,
+            report=lambda fraction, message: self._ledger.progress(claimed, fraction, message),
+            snapshot=snapshot,
+        )
+
+    def perform(self, kind: ActionType, method: Any, run: Any, *arguments: Any) -> Any:
+        return perform(kind, method, run, *arguments)
+
+
+class Node:
+    """One worker process: what it is made of, and its life."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.name = f"{platform.node()}-{os.getpid()}"
+        self.incarnation = f"{self.name}-{uuid.uuid4().hex[:12]}"
+        self._publisher: Publisher | None = None
+        self._watchdog: Watchdog | None = None
+
+    @cached_property
+    def ledger(self) -> ValkeyLedger:
+        ledger = ValkeyLedger(str(self.settings.ledger_url), name=f"rex:{self.incarnation}", patience_s=_PATIENCE_S)
+        ledger.outlet = CeleryOutlet(self.app, ledger)
+        return ledger
+
+    @cached_property
+    def catalogue(self) -> InstalledCatalogue:
+        return InstalledCatalogue()
+
+    @cached_property
+    def executor(self) -> ResolutionExecutor:
+        return ResolutionExecutor(self.ledger, self.catalogue, self.settings)
+
+    @cached_property
+    def rollback(self) -> RollbackManager:
+        return RollbackManager(self.ledger, self.settings)
+
+    @cached_property
+    def leases(self) -> Leases:
+        distributed = self.settings.distributed
+        # renewals keep to their own connection and do not outlive a lost server: the next one tries again
+        renewing = ValkeyLedger(str(self.settings.ledger_url), name=f"rex:{self.incarnation}", patience_s=0.5)
+        return Leases(
+            renewing,
+            self.incarnation,
+            renewal_s=distributed.lease_renewal.total_seconds(),
+            silence_s=distributed.lease_silence.total_seconds(),
+            on_fenced=_end_now,
+        )
+
+    @cached_property
+    def runner(self) -> Runner:
+        store = FileStore(Path(self.settings.state_dir) / "saved", self.settings.rollback.store_max_bytes)
+        engine = ExecutionEngine(self.catalogue, DevicePerformer(self.ledger, store), self.ledger)
+        return Runner(self.ledger, engine, self.leases)
+
+    def join(self, queues: Sequence[str], concurrency: int) -> None:
+        """Announce this process, before it consumes; and begin what its role asks for."""
+        devices = [device for queue in queues if (device := device_of(queue)) is not None]
+        self.ledger.register(
+            self.incarnation,
+            {
+                "devices": devices,
+                "queues": list(queues),
+                "actions": sorted(self.catalogue.names()) if devices else [],
+                "host": platform.node(),
+                "pid": os.getpid(),
+                "concurrency": concurrency,
+                "clients": [f"rex:{self.incarnation}", f"w:{self.incarnation}"],
+                "since_ms": self.ledger.now_ms(),
+            },
+        )
+        beat = os.environ.get("REX_BEAT_FD")
+        self.leases.start(int(beat) if beat else None)
+        if CONTROL in queues:
+            self._publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
+            self._publisher.start()
+            self._watchdog = Watchdog(
+                self.ledger, DeadLetters(self.app), self._publish_again, self.settings, name=self.incarnation
+            )
+            self._watchdog.start()
+        if devices:
+            # the first action should not pay for loading every type
+            threading.Thread(target=self._warm_up, name="rex-warm-up", daemon=True).start()
+
+    def leave(self) -> None:
+        """End in order."""
+        for part in (self._publisher, self._watchdog):
+            if part is not None:
+                part.stop()
+        self.leases.stop()
+        with contextlib.suppress(Unreachable):
+            self.leases._ledger.leave(self.incarnation)  # type: ignore[attr-defined]
+
+    def _warm_up(self) -> None:
+        from executor import expressions
+
+        for uses in self.catalogue.names():
+            with contextlib.suppress(KeyError):
+                self.catalogue.get(uses)
+        expressions.evaluate("1 + 1", {})
+
+    def _publish_again(self, plan: Plan, execution: str, generation: int, stage: int, names: list[str]) -> None:
+        stage_canvas(self.app, plan, execution, generation, stage, only=names).apply_async()
+
+
+def _end_now() -> None:
+    """End this process at once: whatever it would still say does not count."""
+    os._exit(70)
+
+
+def node_of(app: Celery) -> Node:
+    """The one node of this process's app."""
+    node: Node | None = getattr(app, "rex_node", None)
+    if node is None:
+        node = app.rex_node = Node(app, load_settings())
+    return node
