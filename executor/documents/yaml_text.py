@@ -94,7 +94,8 @@ def read_yaml(text: str, name: str) -> Document:
 def _refuse_marked(error: yaml.MarkedYAMLError, text: str, name: str) -> NoReturn:
     lines = text.splitlines()
     mark = error.problem_mark
-    if error.context_mark and (mark is None or mark.line >= len(lines)):
+    at_end = mark is None or (mark.line, mark.column) >= (len(lines) - 1, len(lines[-1]))
+    if error.context_mark and at_end:
         mark = error.context_mark  # found out at the end of the file: what was opened and not closed tells more
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
     told = f"{error.context or ''} {error.problem or ''}".strip()
