@@ -42,7 +42,6 @@ def stage_canvas(
             of a sequence also what follows.
     """
     stage = plan.stages[number]
-    run = app.signature(task_names.RUN)
     messages: list[Signature] = []
     for actions, device in zip(stage.messages, stage.queues, strict=True):
         lost = [name for name in actions if only is not None and name in only]
@@ -50,7 +49,7 @@ def stage_canvas(
             continue
         rest = actions[actions.index(lost[0]) :] if lost else actions
         messages.append(
-            run.clone(args=(execution, generation, list(rest)), immutable=True).set(
+            app.signature(task_names.RUN, args=(execution, generation, list(rest)), immutable=True).set(
                 task_id=message_id(execution, generation, number, rest[0]),
                 queue=device_queue(device),
                 shadow=shown_name(plan.strategy, rest, device),

@@ -1,0 +1,130 @@
+"""A cluster of real processes over a real server, and the effect log by which it is judged."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from executor import ResolutionClient
+from support.server import Server
+from support.waiting import wait_until
+
+BIN = Path(sys.executable).parent
+
+
+class Cluster:
+    """Server, coordinators and workers; everything is ended by `close`."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.server = Server(folder / "srv").start()
+        self.effects = Effects(folder / "effects")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._settings = settings
+        self.client = ResolutionClient(self.server.url, patience_s=30)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("REX_")}
+        return {
+            **own,
+            "REX_BROKER_URL": self.server.url,
+            "REX_LEDGER_URL": self.server.url,
+            "REX_STATE_DIR": str(self.folder / "state"),
+            "EFFECTS": str(self.effects.path),
+            **self._settings,
+            **more,
+        }
+
+    def coordinator(self, name: str = "control", **environment: str) -> None:
+        self._worker(name, "control", 4, environment)
+
+    def worker(self, *devices: str, name: str | None = None, concurrency: int = 4, **environment: str) -> None:
+        queues = ",".join(f"device.{device}" for device in devices)
+        self._worker(name or devices[0], queues, concurrency, environment)
+
+    def _worker(self, name: str, queues: str, concurrency: int, environment: Mapping[str, str]) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [
+                    BIN / "celery", "-A", "workers", "worker", "-Q", queues, "-c", str(concurrency), "-n", f"{name}@%h",
+                    "--without-gossip", "--without-mingle", "-l", "INFO",
+                ],
+                cwd=self.folder, env=self.environment(**environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def ready(self, count: int | None = None) -> "Cluster":
+        """Wait until all processes have registered."""
+        wanted = len(self.processes) if count is None else count
+        wait_until(lambda: len(self.client.devices()) >= wanted, description=f"{wanted} processes have registered")
+        return self
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        os.kill(self.processes[name].pid, number)
+
+    def gone(self, name: str) -> None:
+        """Wait for the end of a process."""
+        self.processes.pop(name).wait(timeout=60)
+
+    def run(self, strategy: Mapping[str, Any], *, timeout_s: float = 60, **inputs: Any) -> dict[str, Any]:
+        """Submit and wait for the report."""
+        execution = self.client.submit(dict(strategy), inputs=inputs)
+        return self.result(execution, timeout_s=timeout_s)
+
+    def result(self, execution: str, *, timeout_s: float = 60) -> dict[str, Any]:
+        try:
+            return self.client.result(execution, timeout_s=timeout_s)
+        except TimeoutError:
+            raise AssertionError(
+                "it never ended:\n" + json.dumps(self.client.status(execution), indent=1) + "\n" + self.logs()
+            ) from None
+
+    def logs(self) -> str:
+        tails = []
+        for path in sorted(self.folder.glob("*.log")):
+            tails.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
+        return "\n".join(tails)
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGCONT)
+                process.kill()
+        for process in self.processes.values():
+            process.wait()
+        self.client.close()
+        self.server.stop()
+
+
+class Effects:
+    """The effect log: what actions did, written by themselves, with fsync; never our own ledger."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self) -> list[str]:
+        return self.path.read_text().split() if self.path.exists() else []
+
+    def command(self, word: str, *, then: str = "true") -> dict[str, Any]:
+        """Parameters of a `command` that writes `word` to the log."""
+        return {"run": f"echo {word} >> $EFFECTS && sync $EFFECTS && {then}"}
+
+
+def action(name: str, effects: Effects, *, then: str = "true", **fields: Any) -> dict[str, Any]:
+    """An action that logs ``do:name``, with a compensation that logs ``undo:name``."""
+    return {
+        "id": name,
+        "uses": "command",
+        "with": effects.command(f"do:{name}", then=then),
+        "compensate": {"uses": "command", "with": effects.command(f"undo:{name}")},
+        **fields,
+    }
+
+
+def strategy(name: str, actions: Sequence[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
+    """A strategy whose actions run on edge-1 unless they say otherwise."""
+    return {"name": name, "defaults": {"device": "edge-1"}, "actions": list(actions), **fields}

@@ -1,0 +1,21 @@
+"""Tests wait for conditions, never for time."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_until(predicate: Callable[[], T], *, description: str, timeout_s: float = 30.0) -> T:
+    """Ask `predicate` until it is true, and return what it said."""
+    until = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while True:
+        found = predicate()
+        if found:
+            return found
+        if time.monotonic() > until:
+            raise AssertionError(f"after {timeout_s:g} s still not: {description}")
+        pause.wait(0.01)
