@@ -133,26 +133,36 @@ def _operand(access: Access, values: Mapping[str, Any]) -> Any:
     value: Any = values.get(access.root)
     for step in access.steps[:-1]:
         value = value.get(step) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        return {access.steps[-1]: True} if access.steps[-1] in value else {}
     return {} if value is None else value
 
 
 def _read(source: str, found: Outline, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the names that the expression reads, measured."""
+    """What the expression reads and nothing around it, measured: a result may hold much beside its exit code."""
     data: dict[str, Any] = {}
-    for access in found.accesses:
-        if access.root not in values:
-            continue
-        if access.root == "actions":
-            all_of_them = values["actions"]
-            if access.steps and access.steps[0] in all_of_them:
-                data.setdefault("actions", {})[access.steps[0]] = all_of_them[access.steps[0]]
-        else:
-            data[access.root] = values[access.root]
+    whole: set[tuple[str, ...]] = set()
+    for path in sorted({(one.root, *one.steps) for one in found.accesses if not one.tested}, key=len):
+        if not any(path[:length] in whole for length in range(1, len(path))):
+            _copy(path, values, data, whole)
     size = Measure(source)
     size.add(data, 0)
     if found.comprehensions or found.additions:
         _refuse_costly(source, found, size)
     return data
+
+
+def _copy(path: tuple[str, ...], values: Any, data: dict[str, Any], whole: set[tuple[str, ...]]) -> None:
+    """Copy the value at `path`, or the first thing on the way there that is no map; of maps only that one entry."""
+    for length, step in enumerate(path, 1):
+        if step not in values:
+            return
+        value = values[step]
+        if length == len(path) or not isinstance(value, Mapping):
+            data[step] = value
+            whole.add(path[:length])
+            return
+        values, data = value, data.setdefault(step, {})
 
 
 def _refuse_costly(source: str, found: Outline, size: "Measure") -> None:
