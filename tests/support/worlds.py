@@ -14,15 +14,6 @@ from workers.run import ActionRun, perform
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def wait_until(predicate: Callable[[], Any], description: str, timeout_s: float = 15.0) -> Any:
-    """Wait for a condition, never for time."""
-    end = time.monotonic() + timeout_s
-    while not (found := predicate()):
-        assert time.monotonic() < end, f"not within {timeout_s} s: {description}"
-        time.sleep(0.005)
-    return found
-
-
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -101,7 +92,11 @@ class Server:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Quiet(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                """A client that hangs up is part of the tests."""
+
+        self.server = Quiet(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))

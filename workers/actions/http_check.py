@@ -49,7 +49,8 @@ class Check(ActionType):
         while True:
             run_out = begun + min(within_s, time.monotonic() - begun + run.remaining_s())
             tries += 1
-            answer, last = self._ask(run, run_out, within_s)
+            answer, said = self._ask(run, run_out, within_s)
+            last = said or last or "no try was answered in time"
             if answer is not None:
                 elapsed = round(time.monotonic() - begun, 4)
                 return {"status": answer.status, "tries": tries, "elapsed_s": elapsed}
@@ -67,7 +68,7 @@ class Check(ActionType):
                 )
 
     def _ask(self, run: Run, run_out: float, within_s: float) -> tuple[Answer | None, str]:
-        """The answer if it is as wanted; else what came instead."""
+        """The answer if it is as wanted; else what came instead, empty when the time was up before anything came."""
         parameters = run.parameters
         until = min(run_out, time.monotonic() + max(_ONE_TRY_S, within_s / 3))
         try:
@@ -77,11 +78,11 @@ class Check(ActionType):
                 cancelled=run.cancelled,
             )
         except ActionTimedOut as error:
-            return None, f"last try: {error}"
+            return None, f"last try: {error}" if until < run_out else ""
         except ActionCancelled:
             if run.remaining_s() > 0:
                 raise
-            return None, "last try: cut off by the deadline"
+            return None, ""
         except ActionError as error:
             if error.classification == CONFIGURATION:
                 raise

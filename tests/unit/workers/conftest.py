@@ -1,4 +1,4 @@
-"""The worlds of `worlds.py` as fixtures."""
+"""The worlds of `support.worlds` as fixtures."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from worlds import ROOT, Bench, FileBench, Server, Tree, is_alive
+from support.worlds import ROOT, Bench, FileBench, Server, Tree, is_alive
 
 
 @pytest.fixture

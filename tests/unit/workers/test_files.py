@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import Bench
+from support.worlds import Bench
 
 from executor.action import ActionType, Found
 from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut, ChangedSince

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from worlds import Tree, is_alive, wait_until
+from support.waiting import wait_until
+from support.worlds import Tree, is_alive
 
 from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut
 from workers.actions.processes import Finished, run_process
@@ -72,7 +73,9 @@ def test_no_descriptor_of_the_worker_leaks() -> None:
 
 def test_the_whole_tree_is_gone_at_the_deadline(tree: Tree) -> None:
     deadline = [60.0]
-    waiter = threading.Thread(target=lambda: (wait_until(tree.is_up, "the tree stands"), deadline.__setitem__(0, 0.0)))
+    waiter = threading.Thread(
+        target=lambda: (wait_until(tree.is_up, description="the tree stands"), deadline.__setitem__(0, 0.0))
+    )
     waiter.start()
     with pytest.raises(ActionTimedOut, match="deadline"):
         run_process(["sh", "-c", tree.command], remaining_s=lambda: deadline[0])
@@ -99,19 +102,19 @@ def test_the_whole_tree_is_gone_when_the_worker_is_killed(
     tree: Tree, start_worker: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     worker = start_worker()
-    wait_until(tree.is_up, "the tree stands")
+    wait_until(tree.is_up, description="the tree stands")
     worker.send_signal(signal.SIGKILL)
-    wait_until(tree.is_gone, "the tree is gone", 2.0)
+    wait_until(tree.is_gone, description="the tree is gone", timeout_s=2.0)
 
 
 def test_the_whole_tree_is_gone_when_the_worker_stands_still(
     tree: Tree, start_worker: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     worker = start_worker()
-    wait_until(tree.is_up, "the tree stands")
+    wait_until(tree.is_up, description="the tree stands")
     worker.send_signal(signal.SIGSTOP)
     begun = time.monotonic()
-    wait_until(tree.is_gone, "the tree is gone", 4.0)
+    wait_until(tree.is_gone, description="the tree is gone", timeout_s=4.0)
     assert time.monotonic() - begun > 1.5, "a short pause of the worker is forgiven"
 
 
@@ -124,7 +127,7 @@ def test_a_daemon_survives_success_and_may_go_on_talking(tmp_path) -> None:
     pid = int(next(line for line in finished.stdout.splitlines() if line.isdigit()))
     try:
         size = beats.stat().st_size if beats.exists() else 0
-        wait_until(lambda: beats.exists() and beats.stat().st_size > size + 20, "the daemon goes on")
+        wait_until(lambda: beats.exists() and beats.stat().st_size > size + 20, description="the daemon goes on")
         assert is_alive(pid)
     finally:
         os.kill(pid, signal.SIGKILL)
@@ -138,9 +141,9 @@ def test_the_reader_of_a_daemon_ends_with_it() -> None:
     def readers() -> list[Path]:
         return [fd for fd in every("[0-9]*/fd/*") if fd.parts[2] != str(pid) and points_to(fd, pipe)]
 
-    wait_until(readers, "someone reads what the daemon says")
+    wait_until(readers, description="someone reads what the daemon says")
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not readers(), "nobody is left")
+    wait_until(lambda: not readers(), description="nobody is left")
 
 
 def test_a_gigabyte_of_output_stays_flat_in_memory() -> None:

@@ -1,0 +1,152 @@
+"""One suite over both stores of saved bytes, and what only files can suffer."""
+
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from executor.model.errors import ActionError
+from rollback.stores import FileStore, MemoryStore
+
+Make = Callable[..., FileStore | MemoryStore]
+
+
+@pytest.fixture(params=["files", "memory"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    if request.param == "memory":
+        return MemoryStore
+    return lambda **limits: FileStore(tmp_path / "store", **limits)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", bytes(range(256)) * 1000])
+def test_what_is_saved_comes_back(make: Make, content: bytes) -> None:
+    store = make()
+    name = store.save(content)
+    assert name == hashlib.sha256(content).hexdigest()
+    assert store.load(name) == content
+    assert store.save(content) == name
+
+
+def test_what_was_never_saved_is_missing(make: Make) -> None:
+    with pytest.raises(ActionError, match="never saved") as caught:
+        make().load("0" * 64)
+    assert not caught.value.classification.retryable
+
+
+def test_the_limit_holds_before_anything_is_kept(make: Make) -> None:
+    store = make(max_bytes=100)
+    kept = store.save(b"x" * 60)
+    with pytest.raises(ActionError, match="60 of 100 bytes are used; nothing was changed") as caught:
+        store.save(b"y" * 41)
+    assert caught.value.classification.type == "resource"
+    assert store.save(b"x" * 60) == kept, "the same bytes take no more room"
+    assert store.save(b"y" * 40)
+
+
+def test_the_old_is_pruned_and_the_needed_kept(make: Make) -> None:
+    store = make()
+    old, needed = store.save(b"old"), store.save(b"needed")
+    assert store.prune(3600) == 0
+    assert store.prune(0, {needed}) == 1
+    assert store.load(needed) == b"needed"
+    with pytest.raises(ActionError):
+        store.load(old)
+    assert store.load(store.save(b"old")) == b"old"
+
+
+def test_room_is_counted_anew_after_pruning(make: Make) -> None:
+    store = make(max_bytes=100)
+    store.save(b"x" * 90)
+    store.prune(0)
+    assert store.save(b"y" * 90)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "deep" / "store")
+
+
+def the_file(store: FileStore) -> Path:
+    (found,) = (path for path in store.root.rglob("*") if path.is_file())
+    return found
+
+
+def test_files_are_private(files: FileStore) -> None:
+    files.save(b"secret")
+    path = the_file(files)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(files.root.stat().st_mode) == 0o700
+
+
+def test_a_flipped_bit_is_found_and_mended_by_saving_again(files: FileStore) -> None:
+    name = files.save(b"before")
+    path = the_file(files)
+    path.write_bytes(b"befors")
+    with pytest.raises(ActionError, match="damaged"):
+        files.load(name)
+    assert files.save(b"before") == name
+    assert files.load(name) == b"before"
+
+
+def test_a_name_cannot_lead_out_of_the_store(files: FileStore) -> None:
+    with pytest.raises(ActionError, match="no SHA-256"):
+        files.load("../../../../etc/passwd")
+
+
+@pytest.mark.parametrize("root", ["/proc/rex-store", "/dev/null/store"])
+def test_a_place_that_cannot_be_written_is_named(root: str) -> None:
+    with pytest.raises(ActionError, match=f"in {root}: .*nothing was changed") as caught:
+        FileStore(Path(root)).save(b"x")
+    assert caught.value.classification.type == "resource"
+
+
+def test_a_disk_that_is_full_keeps_nothing_half(files: FileStore) -> None:
+    """In a process of its own: its files may not grow beyond 4096 bytes."""
+    source = """
+import resource, sys
+from pathlib import Path
+from rollback.stores import FileStore
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    FileStore(Path(sys.argv[1])).save(b"x" * 10000)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", source, str(files.root)], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert "ActionError cannot save 10000 bytes" in done.stdout
+    assert not [path for path in files.root.rglob("*") if path.is_file()]
+
+
+def test_several_processes_share_one_store(files: FileStore) -> None:
+    source = """
+import sys
+from pathlib import Path
+from rollback.stores import FileStore
+store = FileStore(Path(sys.argv[1]))
+for number in range(50):
+    content = b"%d" % number * 1000
+    assert store.load(store.save(content)) == content
+"""
+    root = Path(__file__).resolve().parents[2]
+    several = [subprocess.Popen([sys.executable, "-c", source, str(files.root)], cwd=root) for _ in range(3)]
+    assert [process.wait() for process in several] == [0, 0, 0]
+    assert len([path for path in files.root.rglob("*") if path.is_file()]) == 50
+
+
+def test_leftovers_of_dead_processes_go(files: FileStore) -> None:
+    kept = files.save(b"kept")
+    leftover = the_file(files).parent / ".dead"
+    leftover.write_bytes(b"half")
+    os.utime(leftover, (0, 0))
+    assert files.prune(3600) == 0
+    assert not leftover.exists()
+    assert files.load(kept) == b"kept"
