@@ -102,7 +102,8 @@ def perform(action_type: ActionType, method: Method, run: ActionRun, *arguments:
         ActionError: whatever went wrong: any other exception is classified and named in the message; masked.
     """
     try:
-        if action_type.isolated:
+        own = getattr(type(action_type), method) is not getattr(ActionType, method)
+        if action_type.isolated and own:
             value = call_isolated(action_type, method, run, arguments)
         else:
             value = getattr(action_type, method)(run, *arguments)

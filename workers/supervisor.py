@@ -340,9 +340,13 @@ def main() -> None:
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
     supervisor = Supervisor()
     trouble = supervisor.start()
-    if trouble is not None:
-        send({"end": "trouble", "trouble": trouble})
-    else:
-        supervisor.watch()
-        supervisor.report()
+    try:
+        if trouble is not None:
+            send({"end": "trouble", "trouble": trouble})
+        else:
+            supervisor.watch()
+            supervisor.report()
+    except Exception as error:  # noqa: BLE001 - told to the worker; the tree must not outlive us
+        supervisor.tree.kill()
+        send({"end": "trouble", "trouble": ("supervisor", 0, f"{type(error).__name__}: {error}")})
     os._exit(0)  # skips the interpreter's slow farewell

@@ -17,6 +17,8 @@ from executor.action import Json
 from executor.model.errors import CONFIGURATION, ActionError
 from workers.actions.yaml_edit import set_yaml
 
+MAX_CHARACTERS = 1024 * 1024
+"""Parsing more would outlast deadlines, which are not looked at in between."""
 _PART = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -32,6 +34,8 @@ def set_keys(text: str, path: str, values: Json) -> str:
         raise ActionError(
             f"cannot set keys in {path}: its name must end in one of .{', .'.join(_FORMATS)}", CONFIGURATION
         )
+    if len(text) > MAX_CHARACTERS:
+        raise ActionError(f"{path} has {len(text)} characters: keys are set in up to {MAX_CHARACTERS}", CONFIGURATION)
     for dotted, value in values.items():
         keys = split_key(dotted)
         try:

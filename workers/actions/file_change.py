@@ -7,6 +7,7 @@ join them again.
 import hashlib
 import os
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from executor.action import ActionType, Found, Json, Run, Snapshot, Undo, WayBack
@@ -73,9 +74,23 @@ class FileChange(ActionType):
             if digest_of(now) == known["after"]:
                 return Found.DONE if self._mode_fits(run, now) else Found.NOT_DONE
             return Found.NOT_DONE if digest_of(now) == _before(known) else Found.UNKNOWN
-        wanted = self.after(run, path, now)
-        done = digest(wanted) == digest_of(now) and self._mode_fits(run, now)
-        return Found.DONE if done else Found.NOT_DONE
+        return self._judged(run, path, now)
+
+    def _judged(self, run: Run, path: str, now: State | None) -> Found:
+        """Without a snapshot: a change that makes no difference was done; one that can be made twice may have been."""
+        try:
+            wanted = self.after(run, path, now)
+        except ActionError:
+            return Found.UNKNOWN
+        if digest(wanted) == digest_of(now):
+            return Found.DONE if self._mode_fits(run, now) else Found.NOT_DONE
+        if wanted is None or now is None:
+            return Found.NOT_DONE
+        try:
+            twice = self.after(run, path, replace(now, content=wanted))
+        except ActionError:
+            return Found.NOT_DONE
+        return Found.NOT_DONE if twice == wanted else Found.UNKNOWN
 
     def _mode_fits(self, run: Run, now: State | None) -> bool:
         mode = self.mode_after(run, now)

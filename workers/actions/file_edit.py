@@ -69,12 +69,9 @@ class Edit(FileChange):
                     found += _problem(f"set.{key}", lambda key=key: split_key(key))
         return found
 
-    def admit(self, run: Run, path: str, before: State | None) -> None:  # noqa: ARG002
+    def after(self, run: Run, path: str, before: State | None) -> bytes:
         if before is None:
             raise ActionError(f"{path} does not exist: file.create makes new files", CONFIGURATION)
-
-    def after(self, run: Run, path: str, before: State | None) -> bytes:
-        assert before is not None, "admit has refused"
         parameters = run.parameters
         if parameters.content is not None:
             return str(run.secret(parameters.content)).encode()
@@ -96,16 +93,16 @@ class Edit(FileChange):
 
     def execute(self, run: Run) -> Json:
         path, before, now = self.begin(run)
-        assert before is not None, "admit has refused"
         content = self.after(run, path, before)
+        old = b"" if before is None else before.content
         if now is not None and content != now.content:
             put(path, content, prefix=prefix_of(run.key), before=now, proceed=run.proceed)
         secret = any(str(getattr(run.parameters, way)).startswith("secret://") for way in ("content", "append"))
         return {
             "path": path,
-            "changed": content != before.content,
+            "changed": content != old,
             # the lines that a secret replaced are likely to be one too
-            "diff": "" if secret else unified(before.content, content, path),
+            "diff": "" if secret else unified(old, content, path),
             "sha256": digest(content),
         }
 

@@ -242,6 +242,8 @@ def _not_started(name: str, cwd: str, stage: str, number: int, text: str) -> Act
     reason = os.strerror(number) if number else text
     if stage == "cwd":
         return ActionError(f"cannot run {name!r} in cwd {cwd!r}: {reason}", CONFIGURATION)
+    if stage == "supervisor":
+        return ActionError(f"the supervisor of {name!r} failed, and killed it: {reason}")
     kind = CONFIGURATION if stage == "exec" else RESOURCE
     return ActionError(f"cannot run {name!r} in {cwd!r}: {reason}", kind)
 

@@ -13,6 +13,7 @@ import yaml
 
 from executor.action import Json
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*")
 _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
@@ -24,14 +25,14 @@ def set_yaml(text: str, keys: list[str], value: Any) -> str:
         ValueError: the text is not one YAML document, or cannot be edited in place there.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        before = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=_LOADER)
+        before = yaml.load(text, _LOADER)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"not one YAML document: {error}") from error
     edited = _edited(text, root, keys, value)
     wanted = _wanted(before, keys, value)
     try:
-        found = yaml.safe_load(edited)
+        found = yaml.load(edited, _LOADER)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ValueError(f"it cannot be set in place there: {error}") from error
     if found != wanted:

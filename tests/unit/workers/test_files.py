@@ -105,6 +105,27 @@ def test_a_probe_tells_done_from_not_done(
     assert perform(kind, "check", run) is Found.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("kind", "change", "before", "after"),
+    [
+        (CREATE, {"content": "new", "overwrite": True}, Found.NOT_DONE, Found.DONE),
+        (EDIT, {"content": "new"}, Found.NOT_DONE, Found.DONE),
+        (EDIT, {"append": "x"}, Found.UNKNOWN, Found.UNKNOWN),
+        (EDIT, {"replace": {"pattern": "^port=.*$", "with": "port=81"}}, Found.NOT_DONE, Found.DONE),
+        (EDIT, {"replace": {"pattern": "old", "with": "older"}}, Found.UNKNOWN, Found.UNKNOWN),
+        (EDIT, {"replace": {"pattern": "old", "with": "young"}}, Found.NOT_DONE, Found.UNKNOWN),
+        (EDIT, {"patch": PATCH}, Found.NOT_DONE, Found.UNKNOWN),
+        (DELETE, {}, Found.NOT_DONE, Found.DONE),
+    ],
+)
+def test_a_probe_without_a_snapshot_does_not_guess(
+    bench: Bench, conf: Path, kind: ActionType, change: dict[str, Any], before: Found, after: Found
+) -> None:
+    assert perform(kind, "check", bench.run(kind, path=str(conf), **change)) is before
+    bench.execute(kind, path=str(conf), **change)
+    assert perform(kind, "check", bench.run(kind, path=str(conf), **change)) is after
+
+
 def test_an_attempt_that_died_before_its_effect_leaves_nothing(bench: Bench, conf: Path) -> None:
     before = whole(conf)
     run = bench.begin(EDIT, path=str(conf), content="new")

@@ -209,6 +209,21 @@ def test_errors_of_the_contract_keep_their_kind(bench: Bench, careful: Callable[
         perform(kind, "snapshot", run)
 
 
+def test_a_hook_that_a_type_does_not_have_starts_no_process(
+    bench: Bench,
+) -> None:
+    class Bare(ActionType):
+        uses = "test.bare"
+
+        def execute(self, run: object) -> None:
+            """Nothing; and it could not be found again, being made inside a function."""
+
+    kind = Bare()
+    assert perform(kind, "check", bench.run(kind)) is Found.UNKNOWN
+    assert perform(kind, "snapshot", bench.run(kind)) is None
+    assert perform(kind, "verify", bench.run(kind), None) is None
+
+
 def test_a_dead_worker_takes_the_child_with_it(functions: str, tmp_path: Path) -> None:
     path = tmp_path / "pid"
     source = f"""
