@@ -11,7 +11,7 @@ from executor.action import ActionType, Undo
 from rollback.stores import MemoryStore
 from workers.run import ActionRun, perform
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def is_alive(pid: int) -> bool:
