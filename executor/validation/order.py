@@ -97,12 +97,12 @@ def _levels(needs: dict[str, list[str]]) -> dict[str, int]:
 def _report_cycle(needs: dict[str, list[str]], written: Written, report: Report) -> None:
     """Each of these is in a cycle or behind one, so following any need that is left runs into it."""
     remaining = set(needs)
-    while remaining:
+    for start in needs:
         trail: dict[str, int] = {}
-        name = min(remaining, key=list(needs).index) if len(needs) < 100 else next(iter(remaining))
+        name = start
         while name in remaining and name not in trail:
             trail[name] = len(trail)
-            name = next((one for one in needs[name] if one in needs), name)
+            name = next(one for one in needs[name] if one in needs)
         walked = list(trail)
         remaining -= set(walked)
         if name in trail:
