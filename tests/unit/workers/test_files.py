@@ -145,6 +145,14 @@ def test_an_attempt_that_died_after_its_effect_is_undone_without_its_result(benc
     assert whole(conf) == before
 
 
+def test_a_changed_mode_alone_is_put_right_again(bench: Bench, conf: Path) -> None:
+    before = whole(conf)
+    _, undo = bench.do(CREATE, path=str(conf), content=OLD, mode="0600", overwrite=True)
+    assert stat.S_IMODE(conf.stat().st_mode) == 0o600
+    assert undo()["restored"]
+    assert whole(conf) == before
+
+
 def test_create_makes_directories_and_takes_them_away(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "new.txt"
     result, undo = bench.do(CREATE, path=str(path), content="hé", mode="0751", parents=True)
