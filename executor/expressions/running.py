@@ -1,7 +1,6 @@
 """Evaluating expressions, within bounds.
 
-The library stops after 10,000 steps of all comprehensions together. It copies the list that ``map`` and ``filter``
-build at each step, and copies text at each ``+``; so the sizes that go in are bounded too, before it starts.
+What goes in is measured, what it may cost is bounded before it starts, and what comes out is measured again.
 """
 
 import json
@@ -10,14 +9,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from executor.expressions.compiler import CompilationError, in_our_words, program
+from executor.expressions.cost import refuse_costly
 from executor.expressions.templates import Code, is_whole, parse_template
 from executor.expressions.tokens import Access, Outline, outline
 from executor.expressions.values import Measure, Plain, short
 from executor.model.errors import ExpressionError
-
-MAX_BUILT = 2000
-"""Elements that one ``map`` or ``filter`` may go over; half of it where there are several."""
-_MAX_COPIED = 128 * 1024 * 1024
 
 
 def evaluate(source: str, values: Mapping[str, Any]) -> Any:
@@ -148,7 +144,7 @@ def _read(source: str, found: Outline, values: Mapping[str, Any]) -> dict[str, A
     size = Measure(source)
     size.add(data, 0)
     if found.comprehensions or found.additions:
-        _refuse_costly(source, found, size)
+        refuse_costly(source, found, size, values)
     return data
 
 
@@ -163,20 +159,6 @@ def _copy(path: tuple[str, ...], values: Any, data: dict[str, Any], whole: set[t
             whole.add(path[:length])
             return
         values, data = value, data.setdefault(step, {})
-
-
-def _refuse_costly(source: str, found: Outline, size: "Measure") -> None:
-    longest = max(size.longest, len(source) // 2 if "[" in source else 0)
-    allowed = MAX_BUILT if found.builders < 2 else MAX_BUILT // 2
-    if found.builders and longest > allowed:
-        what = f"map and filter go over {allowed} elements at most, here are {longest}"
-        raise ExpressionError(f"`{short(source)}`: {what}; let an action do it", source)
-    levels = found.comprehensions + 1
-    growth = (found.additions / levels + 1) ** levels if found.additions else 0
-    steps = min(10_000, longest**found.comprehensions)
-    if growth * max(steps, 1) * max(size.widest, longest * 16) > _MAX_COPIED:
-        what = "it would build too much from values this large"
-        raise ExpressionError(f"`{short(source)}`: {what}; let an action do it", source)
 
 
 def _reason(told: str, found: Outline, values: Mapping[str, Any]) -> str:

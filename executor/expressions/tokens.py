@@ -49,6 +49,8 @@ class Access:
     """It is the argument of ``has()``."""
     open_index: bool = False
     """An index that is computed follows."""
+    gone_over: bool = False
+    """A comprehension goes over it, so that one element of it is looked at in a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,14 @@ class Outline:
 
     accesses: tuple[Access, ...]
     comprehensions: int
+    nesting: int
+    """How many comprehensions stand inside one another."""
     builders: int
     """Of the comprehensions those that build a list."""
     additions: int
+    commas: int
+    literals: bool
+    """It builds lists or maps of more than constants."""
     variables: tuple[Token, ...]
     """Names that comprehensions bind."""
     private: Token | None = None
@@ -95,8 +102,41 @@ def outline(source: str) -> Outline:
             accesses.append(_access(tokens, index))
     if comprehensions > MAX_COMPREHENSIONS:
         raise ExpressionError(f"the expression has more than {MAX_COMPREHENSIONS} comprehensions", source[:80])
-    additions = sum(token.text == "+" for token in tokens)
-    return Outline(tuple(accesses), comprehensions, builders, additions, tuple(variables), private)
+    return Outline(
+        accesses=tuple(accesses),
+        comprehensions=comprehensions,
+        nesting=_nesting(tokens),
+        builders=builders,
+        additions=sum(token.text == "+" for token in tokens),
+        commas=sum(token.text == "," for token in tokens),
+        literals=_literals(tokens),
+        variables=tuple(variables),
+        private=private,
+    )
+
+
+def _literals(tokens: list[Token]) -> bool:
+    opened: list[bool] = []
+    for index, token in enumerate(tokens):
+        if token.text in ("[", "{"):
+            opened.append(not _follows_a_value(tokens, index))
+        elif token.text in ("]", "}") and opened:
+            opened.pop()
+        elif token.kind == "ident" and any(opened) and token.text not in ("true", "false", "null"):
+            return True
+    return False
+
+
+def _nesting(tokens: list[Token]) -> int:
+    opened: list[bool] = []
+    deepest = 0
+    for index, token in enumerate(tokens):
+        if token.text == "(":
+            opened.append(_text(tokens, index - 1) in MACROS and _member(tokens, index - 1))
+            deepest = max(deepest, sum(opened))
+        elif token.text == ")" and opened:
+            opened.pop()
+    return deepest
 
 
 def tokenize(source: str) -> list[Token]:
@@ -114,10 +154,12 @@ def _text(tokens: list[Token], index: int) -> str:
 
 def _member(tokens: list[Token], index: int) -> bool:
     """Whether the name stands behind a dot, and the dot behind something. A leading dot means the root: no member."""
-    if _text(tokens, index - 1) != "." or index < 2:
-        return False
-    before = tokens[index - 2]
-    return before.kind != "op" or before.text in (")", "]", "}")
+    return _text(tokens, index - 1) == "." and _follows_a_value(tokens, index - 1)
+
+
+def _follows_a_value(tokens: list[Token], index: int) -> bool:
+    before = tokens[index - 1] if index else None
+    return before is not None and (before.kind != "op" or before.text in (")", "]", "}"))
 
 
 def _access(tokens: list[Token], index: int) -> Access:
@@ -141,7 +183,8 @@ def _access(tokens: list[Token], index: int) -> Access:
         else:
             break
     tested = tested and bool(steps) and _text(tokens, at) == ")"
-    return Access(root.text, tuple(steps), tuple(ends), root.start, tested, _text(tokens, at) == "[")
+    gone_over = _text(tokens, at + 1) in MACROS and _text(tokens, at) == "." and _text(tokens, at + 2) == "("
+    return Access(root.text, tuple(steps), tuple(ends), root.start, tested, _text(tokens, at) == "[", gone_over)
 
 
 def _literal(token: Token) -> str:

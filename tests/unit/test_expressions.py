@@ -282,6 +282,10 @@ def test_an_error_is_not_tried_again() -> None:
     ("source", "said"),
     [
         ("context.l.exists(x, context.l.exists(y, context.l.exists(z, z < 0)))", "more than 10,000 steps"),
+        ("context.s.exists(x, context.s.exists(y, context.s.exists(z, z < 0)))", "more than 10,000 steps"),
+        ("context.l.exists(x, x in context.l && false)", "it would take too long"),
+        ("context.l.all(x, context.t.contains('ab'))", "it would take too long"),
+        ("[context.s].map(x, [x, x, x, x, x, x, x, x]).map(x, [x, x, x, x, x, x, x, x]).exists(x, x == x)", "too long"),
         ("context.l.all(x, x >= 0)", "more than 10,000 steps"),
         ("context.l.map(x, x + 1)", "map and filter go over 2000 elements at most"),
         ("context.m.map(x, context.m.filter(y, y > 0))", "map and filter go over 1000 elements at most"),
@@ -313,6 +317,24 @@ def test_no_expression_runs_endlessly_or_eats_memory(source: str, said: str) -> 
     began = time.monotonic()
     assert said in failure(source, {"context": values})
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "context.hosts.filter(h, h.up).map(h, h.name).size() == 500",
+        "context.hosts.exists(h, h.port == inputs.port)",
+        "context.hosts.all(h, h.port >= 0 && h.name != '')",
+        "context.hosts.map(h, {'n': h.name, 'p': h.port}).size() == 1000",
+        "context.hosts.map(h, h.name + ':' + string(h.port))[5] == 'host-5:5'",
+        "context.hosts.exists(h, ['a', 'b', 'host-5'].exists(n, n == h.name))",
+        "context.lines.filter(line, line.contains('error')).size() == 0",
+    ],
+)
+def test_the_bounds_are_wide_enough_for_work(source: str) -> None:
+    """A thousand hosts, or as many lines as an action keeps."""
+    hosts = [{"name": f"host-{number}", "up": number % 2 == 0, "port": number} for number in range(1000)]
+    assert evaluate(source, {"context": {"hosts": hosts, "lines": ["x" * 40] * 1500}, "inputs": {"port": 5}}) is True
 
 
 def test_the_worst_that_is_allowed_stays_small() -> None:
