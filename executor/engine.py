@@ -65,14 +65,15 @@ class ExecutionEngine:
 
     def _forward(self, claimed: Claimed, hold: Holding, values: Json, attempt: _Attempt) -> Ended:
         step = claimed.step
+        before = (claimed.undo or {}).get("data")
         if step.when is not None and claimed.attempt == 1 and not claimed.probe and not holds(step.when, values):
             return Ended("skipped", reason=f"when: {step.when}")
         if claimed.probe and not step.idempotent:
             attempt.effect = "unknown"
-            if self._found(claimed, step.call, hold, values) is Found.DONE:
+            if self._found(claimed, step.call, hold, values, before) is Found.DONE:
                 return Ended("succeeded", effect="completed")
             attempt.effect = "none"
-        kind, run = self._prepared(claimed, step.call, hold, values)
+        kind, run = self._prepared(claimed, step.call, hold, values, before)
         self._call(claimed, kind, run, attempt)
         if step.success is not None and not holds(step.success, {**values, "result": attempt.result}):
             raise ActionError(f"success does not hold: {step.success}", UNMET)
@@ -82,7 +83,7 @@ class ExecutionEngine:
         self, claimed: Claimed, kind: ActionType, run: Run, attempt: _Attempt, *, of_fallback: bool = False
     ) -> None:
         """snapshot -> execute -> verify."""
-        if _has(kind, "snapshot") and not (claimed.has_undo and not of_fallback):
+        if _has(kind, "snapshot") and (claimed.undo is None or of_fallback):
             snapshot: Snapshot | None = self._performer.perform(kind, "snapshot", run)
             if snapshot is not None:
                 record = {"data": snapshot.data, "target": snapshot.target}
@@ -96,13 +97,13 @@ class ExecutionEngine:
         if _has(kind, "verify"):
             self._performer.perform(kind, "verify", run, attempt.result)
 
-    def _found(self, claimed: Claimed, call: Call, hold: Holding, values: Json) -> Found:
+    def _found(self, claimed: Claimed, call: Call, hold: Holding, values: Json, snapshot: Json | None) -> Found:
         """Ask the type whether it was done.
 
         Raises:
             Interrupted: it cannot tell.
         """
-        kind, run = self._prepared(claimed, call, hold, values)
+        kind, run = self._prepared(claimed, call, hold, values, snapshot)
         found: Found = self._performer.perform(kind, "check", run) if _has(kind, "check") else Found.UNKNOWN
         if found is Found.UNKNOWN:
             raise Interrupted(
@@ -111,7 +112,7 @@ class ExecutionEngine:
         return found
 
     def _prepared(
-        self, claimed: Claimed, call: Call, hold: Holding, values: Json, snapshot: Json | None = None
+        self, claimed: Claimed, call: Call, hold: Holding, values: Json, snapshot: Json | None
     ) -> tuple[ActionType, Run]:
         kind = self._kind(call.uses)
         parameters = checked_parameters(kind, rendered(kind, call, values))
@@ -129,14 +130,14 @@ class ExecutionEngine:
         step = claimed.step
         record = claimed.undone.get("snapshot") or {}
         data = record.get("data")
-        if step.probe is not None and self._found(claimed, step.probe, hold, values) is Found.NOT_DONE:
+        if step.probe is not None and self._found(claimed, step.probe, hold, values, data) is Found.NOT_DONE:
             return Ended("skipped", reason="it had not been done")
         kind, run = self._prepared(claimed, step.call, hold, values, data)
         if claimed.probe and not (step.idempotent or kind.idempotent):
             # a compensation was interrupted: never twice, unless its type says that it may be
-            if step.method == "compensate" or self._found(claimed, step.call, hold, values) is Found.DONE:
-                if step.method == "compensate":
-                    raise Interrupted(f"taking back {step.undoes} was interrupted, and nobody knows how far it came")
+            if step.method == "compensate":
+                raise Interrupted(f"taking back {step.undoes} was interrupted, and nobody knows how far it came")
+            if self._found(claimed, step.call, hold, values, None) is Found.DONE:
                 return Ended("succeeded", effect="completed")
         run.proceed()
         attempt.effect = "started"
@@ -170,7 +171,7 @@ class ExecutionEngine:
             raise ValueError(f"{step.id} has no fallback")
         second = _Attempt()
         try:
-            kind, run = self._prepared(claimed, step.fallback.call, hold, {**values, "error": told})
+            kind, run = self._prepared(claimed, step.fallback.call, hold, values, None)
             self._call(claimed, kind, run, second, of_fallback=True)
         except ActionError as error:
             if isinstance(error, (ActionTimedOut, ActionCancelled)) and second.effect == "started":

@@ -6,6 +6,7 @@ that action, once for each file name: the file is created first, and where it ex
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 
@@ -22,3 +23,5 @@ def crash_point(point: str, action: str = "") -> None:
     except FileExistsError:
         return
     os.kill(os.getpid(), signal.Signals[f"SIG{how}"])
+    # a signal to the process may reach another thread first: this one must not go on meanwhile
+    threading.Event().wait(0.5)

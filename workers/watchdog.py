@@ -158,7 +158,9 @@ class Watchdog:
         _log.warning(
             "worker %s is dead: silent for %.2f s, connections %s", name, silence_s, "gone" if gone else "open"
         )
-        for lease in self._ledger.fence(name):
+        leases = self._ledger.fence(name)
+        self._ledger.disconnect(_connections(worker, name))
+        for lease in leases:
             self._end_lease(name, worker, lease, gone=gone)
         self._restore(name)
 

@@ -90,8 +90,8 @@ class Claimed:
     """What expressions may read of other actions: status, result, error, device, attempts."""
     undone: dict[str, Any] = field(default_factory=dict)
     """For a compensation: ``result``, ``error`` and ``snapshot`` of the action that it takes back."""
-    has_undo: bool = False
-    """An earlier attempt has written the undo record; only the first counts."""
+    undo: dict[str, Any] | None = None
+    """The undo record that an earlier attempt has written; only the first counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Cluster:
         self.server = Server(folder / "srv").start()
         self.effects = Effects(folder / "effects")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._made: dict[str, tuple[str, int, dict[str, str]]] = {}
         self._settings = settings
         self.client = ResolutionClient(self.server.url, patience_s=30)
 
@@ -46,7 +47,14 @@ class Cluster:
         queues = ",".join(f"device.{device}" for device in devices)
         self._worker(name or devices[0], queues, concurrency, environment)
 
+    def again(self, name: str) -> None:
+        """Start a process that has ended again, as its parent would."""
+        self.gone(name)
+        self._worker(name, *self._made[name])
+
     def _worker(self, name: str, queues: str, concurrency: int, environment: Mapping[str, str]) -> None:
+        # a crash point hits once: the file that it names is there when the process is started again
+        self._made[name] = (queues, concurrency, dict(environment))
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [
@@ -88,6 +96,14 @@ class Cluster:
         for path in sorted(self.folder.glob("*.log")):
             tails.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
         return "\n".join(tails)
+
+    def crash_at(self, point: str, action: str = "*", how: str = "KILL") -> dict[str, str]:
+        """Environment of a process that gets this signal once when it comes to that point."""
+        return {"REX_CRASH_POINT": f"{point}:{action}:{how}:{self.folder / 'crashed'}"}
+
+    @property
+    def crashed(self) -> bool:
+        return (self.folder / "crashed").exists()
 
     def close(self) -> None:
         for process in self.processes.values():

@@ -27,16 +27,18 @@ local function emit(E, name, data)
     'x', E, 's', seq, 'n', name, 't', NOW, 'd', '{' .. data .. '}')
 end
 
--- Outbox: what must go out, with the time from which any coordinator sends it.
+-- Outbox: what must go out, with the time from which any coordinator sends it. Each writing has a number: who has sent
+-- one strikes out that one, never what was written under the same id while it was on its way.
 local function post(id, due, entry, now)
   if redis.call('ZCARD', key('ob')) == 0 then
     redis.call('LPUSH', key('nudge'), 1)
     redis.call('LTRIM', key('nudge'), 0, 0)
   end
+  local number = redis.call('INCR', key('ob', 'n'))
   redis.call('ZADD', key('ob'), due, id)
-  redis.call('HSET', key('ob', 'd'), id, entry)
+  redis.call('HSET', key('ob', 'd'), id, number .. '#' .. entry)
   if now then
-    SEND[#SEND + 1] = id
+    SEND[#SEND + 1] = id .. '#' .. number
     SEND[#SEND + 1] = entry
   end
 end
@@ -52,12 +54,12 @@ end
 
 local function load(E)
   local v = redis.call('HMGET', key('x', E), 'state', 'gen', 'stage', 'stages', 'left', 'limit', 'format', 'mode',
-    'opened', 'rollback', 'failures', 'max_failures', 'outcome')
+    'opened', 'rollback', 'failures', 'max_failures', 'outcome', 'finished')
   if not v[1] then return nil end
   return { id = E, state = v[1], gen = tonumber(v[2] or 0), stage = tonumber(v[3] or -1), stages = tonumber(v[4] or 0),
     left = tonumber(v[5] or 0), limit = tonumber(v[6] or 0), format = tonumber(v[7] or 1), mode = v[8] or '',
     opened = tonumber(v[9] or 0), rollback = v[10] or '', failures = tonumber(v[11] or 0), max_failures = v[12],
-    outcome = v[13] or '' }
+    outcome = v[13] or '', ended = v[14] and true or false }
 end
 
 local function is_open(x, G)
@@ -118,11 +120,21 @@ local function release(x, G, A, holder)
   if holder then redis.call('SREM', key('L', holder), x.id .. '|' .. G .. '|' .. A) end
 end
 
+-- What is known of an action's effect only ever gets worse: what one attempt has done the next does not take back.
+local function worst(before, effect)
+  return (before and RANK[before] > RANK[effect]) and before or effect
+end
+
 local function action_event(G, what)
   return (G > 0 and 'rollback:action:' or 'execution:action:') .. what
 end
 
 local EVENT_OF = { succeeded = 'completed', failed = 'failed', timed_out = 'failed', skipped = 'skipped', cancelled = 'cancelled' }
+
+local function ask_to_advance(x)
+  post('adv:' .. x.id .. '|' .. x.gen .. '|' .. x.stage, NOW + 1000, task_entry('executor.advance',
+    x.id .. ':' .. x.gen .. ':' .. x.stage, q(x.id) .. ',' .. x.gen .. ',' .. x.stage), false)
+end
 
 -- The only place where an action becomes final, and the only one that counts `left` down.
 -- outcome is the inside of a JSON object: "result":... or "error":...
@@ -134,11 +146,7 @@ local function finish(x, G, A, status, outcome, holder)
     (outcome == '' and '' or ',' .. outcome))
   if is_open(x, G) then
     x.left = redis.call('HINCRBY', key('x', x.id), 'left', -1)
-    if x.left == 0 then
-      local id = 'adv:' .. x.id .. '|' .. G .. '|' .. x.stage
-      post(id, NOW + 1000, task_entry('executor.advance', x.id .. ':' .. G .. ':' .. x.stage,
-        q(x.id) .. ',' .. G .. ',' .. x.stage), false)
-    end
+    if x.left == 0 then ask_to_advance(x) end
     wake(x)
   end
 end
@@ -146,7 +154,8 @@ end
 -- No claim answers "run" from here on. mode: rollback (undo all) or stop (halt; what runs may finish).
 local function stop(x, mode, outcome, error)
   if x.state == 'stopping' then
-    if mode == 'rollback' and x.mode == 'stop' then  -- of several failures rollback beats stop
+    -- of several failures rollback beats stop; who cancelled without undo has decided
+    if mode == 'rollback' and x.mode == 'stop' and x.outcome ~= 'cancelled' then
       x.mode = mode
       redis.call('HSET', key('x', x.id), 'mode', mode, 'error', error)
     end
@@ -155,7 +164,10 @@ local function stop(x, mode, outcome, error)
   x.state = 'stopping'
   x.mode = mode
   redis.call('HSET', key('x', x.id), 'state', 'stopping', 'mode', mode)
-  if x.gen == 0 then redis.call('HSET', key('x', x.id), 'outcome', outcome, 'error', error) end
+  if x.gen == 0 then
+    x.outcome = outcome
+    redis.call('HSET', key('x', x.id), 'outcome', outcome, 'error', error)
+  end
   emit(x.id, 'execution:stopping', '"mode":' .. q(mode) .. ',"error":' .. error)
   for _, A in ipairs(redis.call('LRANGE', key('wait', x.id), 0, -1)) do
     redis.call('HDEL', key('park'), x.id .. '|' .. x.gen .. '|' .. A)
@@ -189,6 +201,7 @@ local function open_stage(x, S)
   x.stage, x.left, x.opened = S, sizes[S + 1], NOW
   redis.call('HSET', key('x', x.id), 'stage', S, 'left', x.left, 'opened', NOW)
   emit(x.id, 'execution:stage:started', '"generation":' .. x.gen .. ',"stage":' .. S .. ',"actions":' .. x.left)
+  if x.left == 0 then return ask_to_advance(x) end
   post('st:' .. x.id .. '|' .. x.gen .. '|' .. S, NOW + 1000 + 3 * x.left,
     '{"kind":"stage","execution":' .. q(x.id) .. ',"generation":' .. x.gen .. ',"stage":' .. S .. '}', true)
 end
@@ -198,13 +211,20 @@ local function claim_one(x, G, A, holder, nonce, signature)
   local name = key('a', x.id, G, A)
   local rule = rule_of(x.id, G, A)
   if not rule then return { 'unknown', A } end
-  local v = redis.call('HMGET', name, 'status', 'nonce', 'token', 'attempt', 'mode', 'takeovers', 'outcome', 'fatal', 'ord')
+  local v = redis.call('HMGET', name, 'status', 'nonce', 'token', 'attempt', 'mode', 'takeovers', 'outcome', 'fatal', 'ord',
+    'holder')
   local status = v[1] or 'ready'
   if FINAL[status] then
     if v[8] then return { 'failed', A, v[7] or '{}' } end
     return nil
   end
-  if not is_open(x, G) then return { 'cancelled', A } end
+  if not is_open(x, G) then
+    if status == 'running' and v[2] == nonce then  -- the first answer was lost on its way: nothing has begun
+      finish(x, G, A, 'cancelled', '"reason":"the execution was stopped before it began"', v[10])
+      drain(x)
+    end
+    return { 'cancelled', A }
+  end
   if rule.s ~= x.stage then return { 'unknown', A } end
   if rule.p then
     local before = redis.call('HGET', key('a', x.id, G, rule.p), 'status')
@@ -241,7 +261,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
     token = attempt .. ':' .. nonce
     redis.call('HSET', name, 'status', 'running', 'nonce', nonce, 'token', token, 'attempt', attempt, 'mode', mode,
       'holder', holder, 'device', rule.d, 'deadline', NOW + rule.t)
-    redis.call('HDEL', name, 'probe')
+    redis.call('HDEL', name, 'probe', 'unserved')
     if not v[9] then
       redis.call('HSET', name, 'started', NOW, 'ord', redis.call('HINCRBY', key('x', x.id), 'ord', 1))
     end
@@ -260,7 +280,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
   local given = redis.call('HMGET', key('x', x.id), 'strategy', rule.i and 'inputs' or 'none', rule.c and 'context' or 'none')
   return { 'run', A, token, tostring(attempt), mode, redis.call('HGET', key('spec', x.id, G), A), given[1] or '',
     given[2] or '', given[3] or '', reads, { about[1] or '', about[2] or '', about[3] or '' },
-    redis.call('HEXISTS', name, 'undo') }
+    redis.call('HGET', name, 'undo') or '' }
 end
 
 -- The first action of a message that is not final yet.

@@ -1,0 +1,96 @@
+"""What workers and coordinators do with the ledger besides actions: live, die, lead, and send the outbox."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from executor.ledger.connection import reachable
+from executor.ledger.reading import PREFIX, LedgerReading
+from executor.ledger.scripts import Scripts
+from executor.ledger.wire import Lease, lease, outgoing
+from executor.model.execution import Claimed, Outgoing
+from executor.ports import Outlet
+
+
+class FleetLedger(LedgerReading):
+    """Workers and the outbox."""
+
+    def __init__(self, url: str, *, name: str, patience_s: float, outlet: Outlet | None) -> None:
+        super().__init__(url, name=name, patience_s=patience_s)
+        self._scripts = Scripts(self._client, PREFIX)
+        self.outlet = outlet
+
+    def _call(self, script: str, *arguments: Any) -> list[Any]:
+        with reachable(self.url):
+            answer, flat = self._scripts(script, *arguments)
+        if flat and self.outlet is not None:
+            self.outlet.send(outgoing(flat))
+        return answer
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+
+    def register(self, incarnation: str, description: dict[str, Any]) -> None:
+        self._call("register", incarnation, json.dumps(description))
+
+    def renew(self, incarnation: str, running: Iterable[Claimed]) -> set[str] | None:
+        """This worker lives. Returns the tokens of attempts that must stop; None: it is fenced and must end."""
+        flat = [part for c in running for part in (c.execution, c.generation, c.step.id, c.token)]
+        got = self._call("renew", incarnation, *flat)
+        return None if got[0] == "fenced" else set(got[1])
+
+    def leave(self, incarnation: str) -> bool:
+        """End in order; False where it still holds something, which is left to the watchdog."""
+        return bool(self._call("leave", incarnation)[0] == "ok")
+
+    def fence(self, incarnation: str) -> list[Lease]:
+        """Declare a worker dead; returns its leases."""
+        return [lease(member) for member in self._call("fence", incarnation)[1]]
+
+    def expire(self, incarnation: str, held: Lease, *, sure: bool, error: dict[str, Any]) -> str:
+        """End a lease of a holder that is gone: ``ok``, ``gone``, or ``later`` while it may still be at work."""
+        execution, generation, action = held
+        return str(self._call("expire", execution, generation, action, incarnation, int(sure), json.dumps(error))[0])
+
+    def disconnect(self, names: set[str]) -> None:
+        """Cut the connections of a worker that was declared dead: a frozen one would swallow what it waits for."""
+        with reachable(self.url):
+            for connection in self._client.client_list():
+                if connection.get("name") in names:
+                    self._client.client_kill_filter(_id=connection["id"])
+
+    def swept(self, incarnation: str) -> None:
+        """All messages of a dead worker are back in their queues, and it holds nothing."""
+        with reachable(self.url):
+            self._client.srem(self._key("sweep"), incarnation)
+
+    # -- outbox -------------------------------------------------------------------------------------------------------
+
+    def due(self, limit: int) -> tuple[list[Outgoing], float | None]:
+        """What is due, and the seconds until the next entry (None: the outbox is empty)."""
+        with reachable(self.url):
+            answer, flat = self._scripts("due", limit)
+        wait_ms = int(answer[0])
+        return outgoing(flat), None if wait_ms < 0 else wait_ms / 1000
+
+    def strike(self, ids: Iterable[str]) -> None:
+        """These were sent. What was written again under the same name since then stays."""
+        listed = list(ids)
+        if listed:
+            self._call("strike", *listed)
+
+    def wait_for_nudge(self, timeout_s: float) -> None:
+        """Sleep until something is put into an empty outbox, at most `timeout_s` seconds."""
+        with reachable(self.url):
+            self._blocking().blpop([self._key("nudge")], timeout=timeout_s)
+
+    # -- who leads ----------------------------------------------------------------------------------------------------
+
+    def lead(self, holder: str, ttl_s: float) -> bool:
+        """Whether `holder` leads the watchdogs for the next `ttl_s` seconds."""
+        key, ttl = self._key("lead"), round(ttl_s * 1000)
+        with reachable(self.url):
+            if self._client.set(key, holder, nx=True, px=ttl):
+                return True
+            if self._client.get(key) != holder:
+                return False
+            return bool(self._client.pexpire(key, ttl))

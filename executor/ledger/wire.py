@@ -1,0 +1,91 @@
+"""Between our models and the plain text of the ledger, for every implementation alike.
+
+What users wrote stays JSON text all the way: no script decodes it, so that big integers and empty lists come back as
+they went in.
+"""
+
+import json
+import math
+from typing import Any
+
+from executor.model.execution import FINAL, Answer, Claimed, Ended, Outgoing
+from executor.model.plan import Plan, Step, rules
+
+Lease = tuple[str, int, str]
+"""Execution, generation, action."""
+
+EFFECTS = ("none", "started", "unknown", "completed")
+"""From best to worst; `completed` is worst because it certainly has to be taken back."""
+
+
+def written(plan: Plan, steps: dict[str, Step]) -> list[str]:
+    """Steps and their rules as arguments of a script: id, step, rule, id, ..."""
+    flat: list[str] = []
+    for name, rule in rules(plan, steps).items():
+        flat += [name, steps[name].model_dump_json(exclude_defaults=True), json.dumps(rule)]
+    return flat
+
+
+def outcome_of(ended: Ended) -> str:
+    """The inside of the outcome's JSON object, as the scripts store it and put it into events.
+
+    Raises:
+        ValueError: it is no end that an attempt can have, or its result is no JSON.
+    """
+    if ended.status != "retry" and ended.status not in FINAL:
+        raise ValueError(f"an attempt cannot end as {ended.status!r}")
+    if ended.effect not in EFFECTS:
+        raise ValueError(f"an effect is one of {', '.join(EFFECTS)}, not {ended.effect!r}")
+    if ended.error is not None:
+        return '"error":' + json.dumps(ended.error)
+    if ended.reason:
+        return '"reason":' + json.dumps(ended.reason)
+    return '"result":' + json.dumps(ended.result, allow_nan=False)
+
+
+def outgoing(flat: list[str]) -> list[Outgoing]:
+    return [Outgoing(flat[i], json.loads(flat[i + 1])) for i in range(0, len(flat), 2) if flat[i + 1]]
+
+
+def fraction_of(fraction: float) -> str:
+    """A progress that JSON can hold, between 0 and 1."""
+    return f"{0.0 if math.isnan(fraction) else min(1.0, max(0.0, fraction)):.4f}"
+
+
+def lease(member: str) -> Lease:
+    execution, generation, action = member.split("|", 2)
+    return execution, int(generation), action
+
+
+def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | Answer:
+    """The reply of a script that claims."""
+    if got[0] != "run":
+        return Answer(got[0], got[1] if len(got) > 1 else "", got[2] if len(got) > 2 else "")
+    _, _, token, attempt, mode, spec, strategy, inputs, context, reads, about, undo = got
+    step = Step.model_validate_json(spec)
+    undone: dict[str, Any] = {}
+    if step.undoes is not None:
+        outcome = json.loads(about[0]) if about[0] else {}
+        undone = {
+            "result": outcome.get("result"),
+            "error": outcome.get("error") or (json.loads(about[2]) if about[2] else None),
+            "snapshot": json.loads(about[1]) if about[1] else None,
+        }
+    return Claimed(
+        execution=execution, generation=generation, token=token, attempt=int(attempt), probe=mode == "probe",
+        step=step, strategy=strategy, inputs=json.loads(inputs) if inputs else {},
+        context=json.loads(context) if context else {}, reads={row[0]: _readable(*row[1:]) for row in reads},
+        undone=undone, undo=json.loads(undo) if undo else None,
+    )  # fmt: skip
+
+
+def _readable(status: str, outcome: str, device: str, attempts: str) -> dict[str, Any]:
+    """An action as expressions see it: without a success its result is null."""
+    told = json.loads(outcome) if outcome else {}
+    return {
+        "status": status or "pending",
+        "result": told.get("result") if status == "succeeded" else None,
+        "error": told.get("error"),
+        "device": device or None,
+        "attempts": int(attempts),
+    }
