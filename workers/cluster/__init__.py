@@ -1,0 +1,1 @@
+"""Processes of a cluster: ``python -m workers.cluster up | worker | coordinator``."""

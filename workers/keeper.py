@@ -1,0 +1,306 @@
+"""The parent that keeps processes alive: what dies is started again, what stands still is killed first.
+
+One thread and one loop, standard library alone: this is the process that must not fail. A child shows that it is alive
+by writing to a pipe; so a frozen process ends, rather than waking up later between a check and its effect. Children end
+with their parent, however that ends.
+"""
+
+import contextlib
+import ctypes
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_log = logging.getLogger("rex.keeper")
+
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 5.0
+STEADY_S = 10.0
+"""A child that lived so long is started again without a delay's history."""
+START_GRACE_S = 60.0
+"""The longest start: imports on a busy machine, a server that is still away."""
+LATE_S = 0.5
+"""A turn that comes later than this was ours to blame: our own freeze is nobody's death."""
+_TICK_S = 0.2
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One process to be kept alive."""
+
+    name: str
+    argv: Sequence[str]
+    environ: Mapping[str, str]
+    """The whole environment; passwords stand here, never among the arguments."""
+    folder: Path
+    """Where it works; nothing importable may lie there."""
+    beats: bool = True
+    """Whether it shows that it is alive."""
+    outlives: bool = False
+    """Ends after all the others: they need it for their own end."""
+    log: Path | None = None
+    """Where its output goes; None: to our standard error."""
+
+
+class GaveUp(Exception):  # noqa: N818 - named for the fact
+    """A process could not be started; `kept` is which."""
+
+    def __init__(self, kept: Kept, status: int) -> None:
+        self.kept = kept
+        ended = f"by signal {-status}" if status < 0 else f"with status {status}"
+        super().__init__(f"{kept.name} cannot be started: it ended {ended} again and again")
+
+
+class _Child:
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+        self.process: subprocess.Popen[bytes] | None = None
+        self.beat_fd: int | None = None
+        self.beaten_at: float | None = None
+        self.started_at = 0.0
+        self.start_at = 0.0
+        self.delay_s = FIRST_DELAY_S
+        self.deaths = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.process is not None and (self.beaten_at is not None or not self.kept.beats)
+
+    def kill(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, how)
+
+
+class Keeper:
+    """Keeps its processes alive until it is told to end."""
+
+    def __init__(
+        self,
+        kept: Sequence[Kept],
+        *,
+        silence_s: float,
+        grace_s: float,
+        patient: bool = True,
+        lifeline: int | None = None,
+        on_ready: Callable[[dict[str, int]], None] = lambda _: None,
+    ) -> None:
+        """
+        Args:
+            kept: the processes.
+            silence_s: one that has beaten and was then silent for so long is killed.
+            grace_s: how long running actions may take to finish once we are told to end.
+            patient: False gives up on a process that dies five times before all were ready.
+            lifeline: read end of a pipe; when its other end is closed everything ends at once.
+            on_ready: called once when all are up, with their process ids by name.
+        """
+        self._children = [_Child(one) for one in kept]
+        self._silence_s = silence_s
+        self._grace_s = grace_s
+        self._patient = patient
+        self._lifeline = lifeline
+        self._on_ready = on_ready
+        self._announced = False
+        self._signals = 0
+        self._hard = False
+        self._end_by: float | None = None
+        self._selector = selectors.DefaultSelector()
+        self._tend_to_parent = _end_with(os.getpid())
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT (twice: at once), or the end of the lifeline.
+
+        Raises:
+            GaveUp: a process cannot be started.
+        """
+        with self._handlers():
+            if self._lifeline is not None:
+                self._selector.register(self._lifeline, selectors.EVENT_READ, "lifeline")
+            try:
+                self._keep()
+            finally:
+                self._end_at_once()
+                self._selector.close()
+
+    def _keep(self) -> None:
+        last_turn = time.monotonic()
+        while not (self._hard or self._stopped()):
+            now = time.monotonic()
+            self._reap(now)
+            if self._end_by is None:
+                self._start_due(now)
+                self._announce()
+            self._listen(now)
+            now = time.monotonic()
+            if now - last_turn > _TICK_S + LATE_S:
+                for child in self._children:
+                    child.beaten_at = child.beaten_at and now
+            last_turn = now
+            self._kill_the_frozen(now)
+            if self._signals:
+                self._stop(now)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def _start_due(self, now: float) -> None:
+        for child in self._children:
+            if child.process is None and now >= child.start_at:
+                self._start(child)
+
+    def _start(self, child: _Child) -> None:
+        kept = child.kept
+        environ, passed, writing = dict(kept.environ), [], None
+        if kept.beats:
+            child.beat_fd, writing = os.pipe()
+            os.set_blocking(child.beat_fd, False)
+            environ["REX_BEAT_FD"] = str(writing)
+            passed.append(writing)
+            self._selector.register(child.beat_fd, selectors.EVENT_READ, child)
+        output: Any = sys.stderr if kept.log is None else kept.log.open("ab")
+        try:
+            child.process = subprocess.Popen(
+                list(kept.argv), env=environ, cwd=kept.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                pass_fds=passed, process_group=0, preexec_fn=self._tend_to_parent,  # noqa: PLW1509 - we have one thread
+            )  # fmt: skip
+        finally:
+            if kept.log is not None:
+                output.close()
+            if writing is not None:
+                os.close(writing)
+        child.started_at = time.monotonic()
+        child.beaten_at = None
+
+    def _reap(self, now: float) -> None:
+        for child in self._children:
+            if child.process is None or (status := child.process.poll()) is None:
+                continue
+            # what it started in its own group goes with it
+            child.kill(signal.SIGKILL)
+            self._forget(child)
+            if self._end_by is not None:
+                continue
+            if now - child.started_at > STEADY_S:
+                child.delay_s = FIRST_DELAY_S
+            child.deaths += 1
+            _log.warning("%s ended (%s); starting it again in %.1f s", child.kept.name, status, child.delay_s)
+            if not (self._patient or self._announced) and child.deaths >= 5:
+                raise GaveUp(child.kept, status)
+            child.start_at = now + child.delay_s
+            child.delay_s = min(child.delay_s * 2, LONGEST_DELAY_S)
+
+    def _forget(self, child: _Child) -> None:
+        child.process = None
+        if child.beat_fd is not None:
+            self._selector.unregister(child.beat_fd)
+            os.close(child.beat_fd)
+            child.beat_fd = None
+
+    def _announce(self) -> None:
+        if not self._announced and all(child.ready for child in self._children):
+            self._announced = True
+            self._on_ready({child.kept.name: child.process.pid for child in self._children if child.process})
+
+    # -- beats --------------------------------------------------------------------------------------------------------
+
+    def _listen(self, now: float) -> None:
+        due = [child.start_at - now for child in self._children if child.process is None and self._end_by is None]
+        for key, _ in self._selector.select(max(0.0, min([_TICK_S, *due]))):
+            if key.data == "lifeline":
+                self._hard = self._hard or not os.read(key.fd, 4096)
+            elif key.data == "wake":
+                os.read(key.fd, 4096)
+            else:
+                self._hear(key.data)
+
+    def _hear(self, child: _Child) -> None:
+        assert child.beat_fd is not None
+        if os.read(child.beat_fd, 65536):
+            child.beaten_at = time.monotonic()
+        else:  # it ends, or closed it; its death comes by itself
+            self._selector.unregister(child.beat_fd)
+            os.close(child.beat_fd)
+            child.beat_fd = None
+
+    def _kill_the_frozen(self, now: float) -> None:
+        for child in self._children:
+            if child.process is None or not child.kept.beats:
+                continue
+            since, allowed_s = child.started_at, START_GRACE_S
+            if child.beaten_at is not None:
+                since, allowed_s = child.beaten_at, self._silence_s
+            if now - since > allowed_s:
+                _log.error("%s stands still for %.1f s: killing it", child.kept.name, now - since)
+                child.kill(signal.SIGKILL)
+
+    # -- end ----------------------------------------------------------------------------------------------------------
+
+    def _stop(self, now: float) -> None:
+        """Let running actions finish; a second signal, or the end of the grace, ends everything at once."""
+        if self._end_by is None:
+            self._end_by = now + self._grace_s
+            for child in self._children:
+                if not child.kept.outlives:
+                    child.kill(signal.SIGTERM)
+        if self._signals > 1 or now > self._end_by:
+            self._hard = True
+
+    def _stopped(self) -> bool:
+        """Whether all have ended; the last ones are told to when the others have."""
+        if self._end_by is None or any(c.process is not None for c in self._children if not c.kept.outlives):
+            return False
+        last = [child for child in self._children if child.process is not None]
+        for child in last:
+            child.kill(signal.SIGTERM)
+        return not last
+
+    def _end_at_once(self) -> None:
+        for child in self._children:
+            child.kill(signal.SIGKILL)
+        for child in self._children:
+            if child.process is not None:
+                child.process.wait()
+                self._forget(child)
+
+    @contextlib.contextmanager
+    def _handlers(self) -> Iterator[None]:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        self._selector.register(reading, selectors.EVENT_READ, "wake")
+
+        def count(*_: object) -> None:
+            self._signals += 1
+
+        former = {which: signal.signal(which, count) for which in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        former[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        waker = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(waker)
+            for which, handler in former.items():
+                signal.signal(which, handler)
+            os.close(reading)
+            os.close(writing)
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    """What a child does between fork and exec so that the kernel ends it together with us."""
+    libc = ctypes.CDLL(None)
+
+    def tend() -> None:
+        if hasattr(libc, "prctl"):
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # we died before the kernel was asked
+            os._exit(1)
+
+    return tend
