@@ -22,18 +22,21 @@ def main() -> None:
         help="measure only this graph; may be repeated: " + ", ".join(graph.name for graph in GRAPHS),
     )  # fmt: skip
     parser.add_argument("--profile", action="store_true", help="show where the time of 1,000 in parallel goes")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="a former checkout of rex, measured in the same rounds"
+    )
     asked = parser.parse_args()
     graphs = [graph for graph in GRAPHS if not asked.only or graph.name in asked.only]
     if asked.profile:
         found = profiling.profile(_say)
         print(json.dumps(found, indent=2) if asked.json else profiling.table(found))
         return
-    found = _measured(graphs, asked.rounds, alone=bool(asked.only))
+    found = _measured(graphs, asked.rounds, before=asked.before, alone=bool(asked.only))
     print(json.dumps(found, indent=2) if asked.json else _table(found))
 
 
-def _measured(graphs: list[Graph], rounds: int | None, *, alone: bool) -> dict[str, Any]:
-    with running(fused=any(graph.fuses for graph in graphs)) as cluster:
+def _measured(graphs: list[Graph], rounds: int | None, *, before: Path | None, alone: bool) -> dict[str, Any]:
+    with running(fused=any(graph.fuses for graph in graphs), before=before) as cluster:
         _say(f"{sum(len(side.processes) for side in cluster.sides.values())} workers serve")
         found: dict[str, Any] = measure(cluster, graphs, rounds, _say)
         if not alone:
@@ -62,7 +65,8 @@ def _table(found: dict[str, Any]) -> str:
         times = [_shown(row[key], ".1f", width) for key, width in (("celery_ms", 10), ("rex_ms", 10))]
         fused = [_shown(row["rex_fused_ms"], ".1f", 10), _shown(row["ratio_fused"], ".2f", 8)]
         each = _shown(row["rex_ms_per_action"], ".2f", 15) + " ms"
-        lines.append(f"{name:24}" + "".join([*times, _shown(row["ratio"], ".2f", 8), *fused, each]))
+        former = [f"   {key.removesuffix('_ms')} {row[key]:.1f}" for key in row if key.startswith("before")]
+        lines.append(f"{name:24}" + "".join([*times, _shown(row["ratio"], ".2f", 8), *fused, each, *former]))
     lines += ["", *(f"{name}: {value}" for name, value in rest.items())] if rest else []
     return "\n".join(["Medians in ms", *lines])
 

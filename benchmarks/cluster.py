@@ -29,6 +29,8 @@ class Side:
     """One of those that are compared: where it listens, and its processes by role."""
 
     url: str
+    checkout: Path | None = None
+    """Where its code lies, when it is not this one's."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
 
@@ -43,8 +45,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(*, fused: bool = True) -> Iterator[Cluster]:
-    """Start everything, wait until it serves, and end it by its process ids."""
+def running(*, fused: bool = True, before: Path | None = None) -> Iterator[Cluster]:
+    """Start everything, wait until it serves, and end it by its process ids.
+
+    Args:
+        fused: with the side that fuses.
+        before: another checkout of rex, for a side of its own.
+    """
     folder = Path(tempfile.mkdtemp(prefix="rex-bench-"))
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -52,6 +59,10 @@ def running(*, fused: bool = True) -> Iterator[Cluster]:
         sides = {"celery": Side(_url(folder, 0)), "rex": Side(_url(folder, 1))}
         if fused:
             sides["rex_fused"] = Side(_url(folder, 2))
+        if before is not None:
+            sides["before"] = Side(_url(folder, 3), before)
+            if fused:
+                sides["before_fused"] = Side(_url(folder, 4), before)
         for name, side in sides.items():
             _start_workers(folder, name, side, started)
         _wait_until_served(folder, sides, started)
@@ -106,7 +117,8 @@ def _start_workers(folder: Path, name: str, side: Side, started: list[subprocess
             "--concurrency", str(CONCURRENCY), "--hostname", f"{name}-{role}@%h", "--without-gossip",
             "--without-mingle", "--task-events",
         ]  # fmt: skip
-        side.processes[role] = _start(command, folder / f"{name}-{role}.log", environment, started)
+        log = folder / f"{name}-{role}.log"
+        side.processes[role] = _start(command, log, environment, started, side.checkout)
 
 
 def _rex_environment(folder: Path, name: str, side: Side) -> dict[str, str]:
@@ -114,17 +126,26 @@ def _rex_environment(folder: Path, name: str, side: Side) -> dict[str, str]:
         "REX_BROKER_URL": side.url,
         "REX_LEDGER_URL": side.url,
         "REX_STATE_DIR": str(folder / name),
-        "REX_EXECUTION__FUSE": "true" if name == "rex_fused" else "false",
+        "REX_EXECUTION__FUSE": "true" if name.endswith("fused") else "false",
     }
 
 
 def _start(
-    command: list[str], log: Path, environment: Mapping[str, str], started: list[subprocess.Popen[bytes]]
+    command: list[str],
+    log: Path,
+    environment: Mapping[str, str],
+    started: list[subprocess.Popen[bytes]],
+    folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("REX_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**inherited, **environment}
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            env={**inherited, **environment},
         )
     started.append(process)
     return process

@@ -37,7 +37,7 @@ def measure(cluster: Cluster, graphs: Iterable[Graph], rounds: int | None, say: 
 def _compared(graph: Graph, side: str) -> bool:
     if side == "celery":
         return not graph.slots
-    return side == "rex" or graph.fuses
+    return graph.fuses or not side.endswith("fused")
 
 
 def run_once(cluster: Cluster, graph: Graph, side: str) -> float:
@@ -73,6 +73,7 @@ def _figures(graph: Graph, taken: dict[str, list[float]]) -> dict[str, Any]:
         "ratio": ratio("rex"),
         "rex_fused_ms": milliseconds("rex_fused"),
         "ratio_fused": ratio("rex_fused"),
+        **{f"{side}_ms": milliseconds(side) for side in medians if side.startswith("before")},
         "rex_ms_per_action": round(medians["rex"] / graph.actions, 3),
         "rounds": len(taken["rex"]),
     }
