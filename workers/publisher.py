@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from celery import Celery
@@ -34,9 +35,17 @@ class Outbox(Protocol):
 class CeleryOutlet:
     """Publishes entries of the outbox with Celery."""
 
-    def __init__(self, app: Celery, ledger: Outbox) -> None:
+    def __init__(self, app: Celery, ledger: Outbox, here: Mapping[str, Callable[..., None]] | None = None) -> None:
+        """
+        Args:
+            app: by which messages go out.
+            ledger: where entries are struck out.
+            here: tasks of the coordinator that are carried out at once instead, by name. They strike themselves out, so
+                one that dies in the middle is sent as a message when its entry is due again.
+        """
         self._app = app
         self._ledger = ledger
+        self._here = here or {}
 
     def send(self, outgoing: list[Outgoing]) -> None:
         """Publish; what the broker does not take stays in the outbox, and is due again in 2 s."""
@@ -53,6 +62,9 @@ class CeleryOutlet:
         """True when the entry can be struck out; tasks of the coordinator strike themselves out."""
         entry = item.entry
         if entry["kind"] == "task":
+            if entry["task"] in self._here:
+                self._here[entry["task"]](*entry["args"])
+                return False
             self._app.send_task(entry["task"], entry["args"], task_id=entry["id"], queue=CONTROL)
             return entry["task"] not in CONTROL_TASKS
         if entry["kind"] == "signature":

@@ -27,6 +27,7 @@ from executor.model.execution import Claimed
 from executor.model.plan import Plan
 from executor.ports import Holding
 from executor.resolution import ResolutionExecutor
+from executor.task_names import CONCLUDE
 from rollback.manager import RollbackManager
 from rollback.stores import FileStore
 from workers.broker import DeadLetters
@@ -137,6 +138,8 @@ class Node:
         beat = os.environ.get("REX_BEAT_FD")
         self.leases.start(int(beat) if beat else None)
         if CONTROL in queues:
+            # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
+            self.ledger.outlet = CeleryOutlet(self.app, self.ledger, here={CONCLUDE: self.executor.conclude})
             self._publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
             self._publisher.start()
             self._watchdog = Watchdog(
