@@ -1,5 +1,6 @@
 """What happens at which moment of a Celery worker's life."""
 
+import threading
 from typing import Any
 
 from celery import Celery
@@ -8,6 +9,8 @@ from celery import signals as celery_signals
 from config.celery import transport_options
 from workers.broker import install_surviving_transport
 from workers.wiring import node_of
+
+_GATHER_S = 0.05
 
 
 def connect_signals(app: Celery) -> None:
@@ -26,6 +29,7 @@ def connect_signals(app: Celery) -> None:
     def when_it_is_ready(sender: Any = None, **_: Any) -> None:
         if sender.app is app:
             app.rex_events = sender.event_dispatcher
+            _gather_task_events(sender)
 
     def at_its_end(sender: Any = None, **_: Any) -> None:
         if sender.app is app:
@@ -35,3 +39,23 @@ def connect_signals(app: Celery) -> None:
     celery_signals.celeryd_after_setup.connect(before_it_consumes, weak=False)
     celery_signals.worker_ready.connect(when_it_is_ready, weak=False)
     celery_signals.worker_shutdown.connect(at_its_end, weak=False)
+
+
+def _gather_task_events(consumer: Any) -> None:
+    """Let task events wait for one another: sent one by one they take a fifth of the time of a busy worker."""
+    dispatcher, hub = consumer.event_dispatcher, consumer.hub
+    if dispatcher is None or dispatcher.on_send_buffered is None:
+        return
+    due = threading.Event()
+
+    def flush() -> None:
+        due.clear()
+        dispatcher.flush()
+
+    def soon() -> None:
+        if not due.is_set():
+            due.set()
+            # threads of the pool send too, and the hub's timers belong to its own thread
+            hub.call_soon(hub.call_later, _GATHER_S, flush)
+
+    dispatcher.on_send_buffered = soon
