@@ -38,14 +38,14 @@ def placeholder(kind: Kind) -> str:
     return "__" + kind.replace("?", "_or_null")
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def result_type(source: str) -> str | CompilationError:
     """The type of a source whose names were replaced by placeholders, such as ``bool``; or why it has none."""
     compiled = _compile(_checking_environment(), source)
     return compiled if isinstance(compiled, CompilationError) else str(compiled.return_type()).lower()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)  # about 10 KB each
 def program(source: str, spare: int) -> Any:
     """A compiled expression whose names are all dynamic, or a `CompilationError`; `spare` operands of ``has``."""
     return _compile(_running_environment(spare), source)

@@ -7,6 +7,7 @@ from executor.expressions.tokens import STRING
 from executor.model.errors import ExpressionError
 
 MARK = "${{"
+_WORTH_KEEPING = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,22 @@ class Code:
 Part = str | Code
 
 
-@lru_cache(maxsize=4096)
 def parse_template(text: str) -> tuple[Part, ...]:
     """Split `text` into literal text and expressions; ``$${{`` is a literal ``${{``.
 
     Raises:
         ExpressionError: an expression is opened and not closed, or is empty.
     """
+    # Whole files stand in templates too; a cache of those would only fill the memory.
+    return _parse_again(text) if len(text) <= _WORTH_KEEPING else _parse(text)
+
+
+@lru_cache(maxsize=1024)
+def _parse_again(text: str) -> tuple[Part, ...]:
+    return _parse(text)
+
+
+def _parse(text: str) -> tuple[Part, ...]:
     parts: list[Part] = []
     literal, at = "", 0
     while (mark := text.find(MARK, at)) >= 0:

@@ -73,7 +73,7 @@ class Outline:
     """A name that begins with two underscores, kept for ourselves."""
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def outline(source: str) -> Outline:
     """Read the names in an expression.
 

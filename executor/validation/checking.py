@@ -15,7 +15,7 @@ from executor.validation.inputs import check_declared
 from executor.validation.order import check_ids, check_order
 from executor.validation.unbuilt import check_unbuilt
 from executor.validation.wording import found_by_models, strategy_keys
-from executor.validation.written import Report, Written, read_written
+from executor.validation.written import Report, TooManyProblems, Written, read_written
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,13 @@ class Checked:
 def check(document: Document, catalogue: ActionCatalogue) -> Checked:
     """Find everything that is wrong with a document, and everything that looks odd."""
     report = Report(document)
-    strategy = _checked(document.data, catalogue, report)
-    problems = report.problems("error")
+    strategy = None
+    more: tuple[Problem, ...] = ()
+    try:
+        strategy = _checked(document.data, catalogue, report)
+    except TooManyProblems:
+        more = (Problem("there are more problems than are shown", file=document.file, remedy="mend these first"),)
+    problems = (*report.problems("error"), *more)
     return Checked(None if problems else strategy, problems, report.problems("warning"), report.only_unbuilt)
 
 

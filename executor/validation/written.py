@@ -4,36 +4,50 @@ Working on what was written, not on the models, lets one mistake not hide the ot
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.documents import Document
 from executor.documents.places import Path
 from executor.model.errors import Problem
 
+MAX_PROBLEMS = 200
+"""Nobody reads more, and to look for what was meant each time would take minutes in a large file."""
+
+
+class TooManyProblems(Exception):  # noqa: N818 - it ends the check, and is no error of ours
+    """There is enough to mend."""
+
 
 class Report:
-    """Collects problems; the same one at the same place only once."""
+    """Collects problems; the same one at the same place only once.
+
+    Raises:
+        TooManyProblems: from `error`, when there are `MAX_PROBLEMS`.
+    """
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self._found: dict[tuple[Path, str], Problem] = {}
+        self._errors = 0
         self.not_available: set[tuple[Path, str]] = set()
 
     def error(self, path: Path, message: str, remedy: str = "") -> None:
-        self._found.setdefault((path, message), self.document.problem(path, message, remedy))
+        if (path, message) in self._found:
+            return
+        if self._errors == MAX_PROBLEMS:
+            raise TooManyProblems
+        self._errors += 1
+        self._found[path, message] = self.document.problem(path, message, remedy)
 
     def unbuilt(self, path: Path, what: str) -> None:
         message = f"{what} is not available yet"
-        self.not_available.add((path, message))
         self.error(path, message, "leave it out")
+        self.not_available.add((path, message))
 
     def warning(self, path: Path, message: str, remedy: str = "") -> None:
         problem = self.document.problem(path, message, remedy)
-        self._found.setdefault(
-            (path, message),
-            Problem(message, problem.path, problem.file, problem.line, problem.column, remedy, "warning"),
-        )
+        self._found.setdefault((path, message), replace(problem, severity="warning"))
 
     @property
     def only_unbuilt(self) -> bool:

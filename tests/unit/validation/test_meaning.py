@@ -192,3 +192,21 @@ def test_too_many_actions_are_refused_at_once() -> None:
     began = time.monotonic()
     assert check(load_data(data), SAMPLES).problems == ()
     assert time.monotonic() - began < 10
+
+
+def test_thousands_of_mistakes_are_not_all_told() -> None:
+    """Looking for what was meant takes time; 200 are enough to mend first."""
+    listed = [{"id": f"a{number}", "uses": "command", "needs": [f"b{number}"]} for number in range(10_000)]
+    began = time.monotonic()
+    found = check(load_data({"name": "x", "model": "parallel", "actions": listed}), SAMPLES)
+    assert time.monotonic() - began < 20
+    assert len(found.problems) == 201
+    assert found.problems[-1].message == "there are more problems than are shown"
+
+
+def test_thousands_of_warnings_are_no_mistakes() -> None:
+    """They are all told, and the strategy can run."""
+    listed = [{"id": f"a{number}", "uses": "command", "with": {"run": "x"}} for number in range(1000)]
+    found = check(load_data({"name": "x", "actions": listed}), SAMPLES)
+    assert found.strategy is not None
+    assert len(found.warnings) == 1000
