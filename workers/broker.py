@@ -3,9 +3,11 @@
 import json
 import logging
 from collections.abc import Iterable
+from queue import Empty
 from typing import Any
 
 from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as transport
 
 from config.celery import transport_options
@@ -58,9 +60,37 @@ class SurvivingQoS(transport.QoS):
             _log.warning("messages stay unacknowledged until the watchdog puts them back: %s", error)
 
 
+class SurvivingChannel(transport.Channel):
+    """Drops what is no message: strangers write to queues too, and kombu would end the worker for it."""
+
+    QoS = SurvivingQoS
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            _log.warning("dropped from a queue what is no JSON: %s", error)
+            raise Empty from None
+
+
+class SurvivingTransport(transport.Transport):
+    """kombu's Redis transport with the overrides of this module."""
+
+    Channel = SurvivingChannel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        try:
+            message["properties"]["delivery_tag"], message["headers"]["id"], message["body"]
+        except (TypeError, KeyError) as error:
+            _log.warning("dropped from %s what is no message of Celery: it lacks %s", queue, error)
+            return
+        super()._deliver(message, queue)  # type: ignore[no-untyped-call]
+
+
 def install_surviving_transport() -> None:
-    """Make every Redis channel of this process use `SurvivingQoS`."""
-    transport.Channel.QoS = SurvivingQoS
+    """Make every Redis connection of this process survive."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:SurvivingTransport"
 
 
 class DeadLetters:
