@@ -61,6 +61,7 @@ def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -
     return redis.Redis.from_url(
         redis_url(url),
         decode_responses=True,
+        encoding_errors="surrogatepass",  # names of files may hold bytes that are no text; Python shows them as these
         client_name=name,
         socket_timeout=None if blocking else 5,
         socket_connect_timeout=5,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from executor.ledger.connection import connect, reachable
+from executor.ledger.wire import Lease, lease
 from executor.model.errors import UnknownExecution
 from executor.model.plan import Plan, Step
 
@@ -148,20 +149,20 @@ class LedgerReading:
                 pipe.scard(self._key("L", name))
             return {name: int(count) for name, count in zip(names, pipe.execute(), strict=True)}
 
-    def leases(self, incarnation: str) -> list[tuple[str, int, str]]:
+    def leases(self, incarnation: str) -> list[Lease]:
         """What a worker holds: triples of execution, generation, action."""
         with reachable(self.url):
             raw: Any = self._client.smembers(self._key("L", incarnation))
-        return [(e, int(g), a) for e, g, a in (member.split("|", 2) for member in raw)]
+        return [lease(member) for member in raw]
 
-    def overstayed(self, after_s: float) -> list[tuple[str, tuple[str, int, str]]]:
+    def overstayed(self, after_s: float) -> list[tuple[str, Lease]]:
         """Leases of living workers whose deadline passed more than `after_s` seconds ago, with their holders."""
-        held = [(name, lease) for name in self.counters() for lease in self.leases(name)]
+        held = [(name, mine) for name in self.counters() for mine in self.leases(name)]
         now = self.now_ms()
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
-            for _, lease in held:
-                pipe.hget(self._key("a", *lease), "deadline")
+            for _, (execution, generation, action) in held:
+                pipe.hget(self._key("a", execution, generation, action), "deadline")
             deadlines = pipe.execute()
         return [item for item, due in zip(held, deadlines, strict=True) if due and now - int(due) > after_s * 1000]
 
@@ -221,7 +222,7 @@ def _entries(reply: Any) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _event(execution: str, entry: str, fields: dict[str, str]) -> dict[str, Any]:
-    seq = int(entry.split("-")[0])
+    seq = int(entry.partition("-")[0])
     return {
         "seq": seq,
         "id": f"{execution}-{seq}",

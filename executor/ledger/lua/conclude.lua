@@ -2,9 +2,10 @@
 local E, status = ARGV[1], ARGV[2]
 local x = load(E)
 strike('con:' .. E)
-if not x or (x.state ~= 'concluding' and x.state ~= 'pending') then return answer('noop') end
+if not x or not (x.state == 'concluding' or (x.state == 'pending' and status ~= 'completed')) then return answer('noop') end
 strike('ex:' .. E)
 redis.call('HSET', key('x', E), 'state', status, 'finished', NOW)
+redis.call('HDEL', key('x', E), 'waiting_for')
 if ARGV[3] ~= '' then redis.call('HSET', key('x', E), 'error', ARGV[3]) end
 if ARGV[4] ~= '' then
   redis.call('HSET', key('x', E), 'rb_status', ARGV[4])

@@ -17,5 +17,5 @@ for i = 10, #ARGV, 3 do
 end
 x = load(E)
 emit(E, 'execution:started', '"strategy":' .. q(redis.call('HGET', key('x', E), 'strategy')))
-open_stage(x, 0)
+if x.stages == 0 then conclude_later(x) else open_stage(x, 0) end
 return answer('ok')

@@ -3,8 +3,9 @@
 local ids = redis.call('ZRANGEBYSCORE', key('ob'), '-inf', NOW, 'LIMIT', 0, tonumber(ARGV[1]))
 for _, id in ipairs(ids) do
   redis.call('ZADD', key('ob'), NOW + RESEND, id)
-  SEND[#SEND + 1] = id
-  SEND[#SEND + 1] = redis.call('HGET', key('ob', 'd'), id) or ''
+  local number, entry = string.match(redis.call('HGET', key('ob', 'd'), id) or '', '^(%d+)#(.*)$')
+  SEND[#SEND + 1] = id .. '#' .. (number or '0')
+  SEND[#SEND + 1] = entry or ''
   local E, G, A = string.match(id, '^p:([^|]*)|(%d+)|(.*)$')
   if E and redis.call('HGET', key('a', E, G, A), 'status') == 'waiting' then
     redis.call('HSET', key('a', E, G, A), 'status', 'ready', 'since', NOW)

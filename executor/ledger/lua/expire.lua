@@ -4,7 +4,7 @@
 local E, G, A, I = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local x = load(E)
 local name = key('a', E, G, A)
-local v = redis.call('HMGET', name, 'status', 'holder', 'deadline', 'takeovers')
+local v = redis.call('HMGET', name, 'status', 'holder', 'deadline', 'takeovers', 'effect')
 local lease = E .. '|' .. ARGV[2] .. '|' .. A
 if not x or v[1] ~= 'running' or v[2] ~= I then
   redis.call('SREM', key('L', I), lease)
@@ -13,7 +13,7 @@ end
 local rule = rule_of(E, G, A)
 local sure = ARGV[5] == '1'
 if not sure and not (rule.id and is_open(x, G)) and NOW < tonumber(v[3]) + 1000 then return answer('later') end
-redis.call('HSET', name, 'effect', 'unknown', 'last_error', ARGV[6])
+redis.call('HSET', name, 'effect', worst(v[5], 'unknown'), 'last_error', ARGV[6])
 local takeovers = tonumber(v[4] or 0) + 1
 if not is_open(x, G) then
   finish(x, G, A, 'cancelled', '"error":' .. ARGV[6], I)

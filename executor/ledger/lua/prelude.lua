@@ -174,7 +174,9 @@ local function stop(x, mode, outcome, error)
     redis.call('SREM', key('slots', x.id), A)
   end
   redis.call('DEL', key('wait', x.id))
-  for _, member in ipairs(redis.call('SMEMBERS', key('delay', x.id))) do
+  local delayed = redis.call('SMEMBERS', key('delay', x.id))
+  table.sort(delayed)
+  for _, member in ipairs(delayed) do
     local G, A = string.match(member, '^(%d+)|(.*)$')
     strike('p:' .. x.id .. '|' .. member)
     local last = redis.call('HGET', key('a', x.id, G, A), 'outcome') or '{}'

@@ -1,6 +1,5 @@
 -- Write the undo record of an action before its effect; only the first one counts. ARGV: E, G, A, token, field, record.
 local name = key('a', ARGV[1], ARGV[2], ARGV[3])
-if redis.call('HGET', name, 'token') ~= ARGV[4] then return answer('stale') end
+if ARGV[4] == '' or redis.call('HGET', name, 'token') ~= ARGV[4] then return answer('stale') end
 redis.call('HSETNX', name, ARGV[5], ARGV[6])
-redis.call('HSET', name, 'effect', 'unknown')
 return answer('ok')

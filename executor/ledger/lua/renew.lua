@@ -1,7 +1,7 @@
 -- A worker lives, and asks about what it runs. ARGV: incarnation, then E, G, A, token, ...
 -- Answers fenced, or ok with the tokens whose attempts must stop.
 local I = ARGV[1]
-if redis.call('SISMEMBER', key('fenced'), I) == 1 then return answer('fenced') end
+if redis.call('ZSCORE', key('fenced'), I) then return answer('fenced') end
 redis.call('HINCRBY', key('W'), I, 1)
 local stopped = {}
 for i = 2, #ARGV, 4 do

@@ -6,7 +6,7 @@ if x and is_open(x, G) then
   for i = 3, #ARGV do
     local name = key('a', x.id, G, ARGV[i])
     local status = redis.call('HGET', name, 'status')
-    if not status or status == 'ready' then
+    if (not status or status == 'ready') and redis.call('HEXISTS', key('rule', x.id, G), ARGV[i]) == 1 then
       redis.call('HSET', name, 'status', 'ready', 'since', NOW)
       still[#still + 1] = ARGV[i]
     end

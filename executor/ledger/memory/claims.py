@@ -1,0 +1,132 @@
+"""Who may run what, in memory: `claim_one` and `claim_first` of ``lua/prelude.lua``."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from executor.ledger.memory.moves import Moves
+from executor.ledger.memory.state import Execution
+from executor.ledger.wire import claim_answer
+from executor.model.execution import FINAL, Answer, Claimed
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A worker that asks for the actions of its message."""
+
+    x: Execution
+    generation: int
+    holder: str
+    nonce: str
+    signature: str
+    """The message itself, to be parked; without it the answer is that it is needed."""
+
+
+class Claims(Moves):
+    """The moves by which actions begin."""
+
+    def claim_first(self, ask: Asking, actions: Iterable[str]) -> Claimed | Answer:
+        """The first action of a message that is not final yet."""
+        for action in actions:
+            if not ask.x.known(ask.generation, action):
+                return Answer("unknown", action)
+            fields = ask.x.action(ask.generation, action)
+            if fields.get("status") in FINAL:
+                if "fatal" in fields:
+                    return Answer("failed", action, fields.get("outcome", "{}"))
+                continue
+            refusal = self._refusal(ask, action)
+            if refusal is not None:
+                return refusal
+            if not self._skipped(ask, action):
+                return self._run(ask, action)
+        return Answer("done")
+
+    def _refusal(self, ask: Asking, action: str) -> Answer | None:
+        """Why an action is not to be run now."""
+        x, fields, rule = ask.x, ask.x.action(ask.generation, action), ask.x.rule(ask.generation, action)
+        if not x.is_open(ask.generation):
+            if fields.get("status") == "running" and fields["nonce"] == ask.nonce:
+                # the first answer was lost on its way: nothing has begun
+                reason = '"reason":"the execution was stopped before it began"'
+                self.finish(x, ask.generation, action, "cancelled", reason)
+                self.drain(x)
+            return Answer("cancelled", action)
+        if rule["s"] != x.number("stage"):
+            return Answer("unknown", action)
+        if "p" in rule and x.action(ask.generation, rule["p"]).get("status") not in FINAL:
+            return Answer("early", action)
+        return Answer("wait", action) if fields.get("status") == "waiting" else None
+
+    def _skipped(self, ask: Asking, action: str) -> bool:
+        """Whether what it needs did not come about; then it ends here."""
+        x = ask.x
+        if x.action(ask.generation, action).get("status") == "running":
+            return False
+        for need, ended_is_enough in x.rule(ask.generation, action).get("n", ()):
+            became = x.action(ask.generation, need).get("status")
+            if became not in ("succeeded", "skipped") and not (ended_is_enough and became in FINAL):
+                reason = json.dumps(f"it needs {need}, which did not succeed")
+                self.finish(x, ask.generation, action, "skipped", '"reason":' + reason)
+                return True
+        return False
+
+    def _run(self, ask: Asking, action: str) -> Claimed | Answer:
+        x, fields = ask.x, ask.x.action(ask.generation, action)
+        if fields.get("status") == "running":
+            if fields["nonce"] != ask.nonce:
+                return self._park(ask, action, "it runs elsewhere")
+            return self._claimed(x, ask.generation, action)  # the first answer was lost on its way
+        limit = x.number("limit")
+        if limit and action not in x.slots:
+            if len(x.slots) >= limit:
+                return self._park(ask, action, "limits.parallel")
+            x.slots.add(action)
+        self._begin(ask, action)
+        return self._claimed(x, ask.generation, action)
+
+    def _park(self, ask: Asking, action: str, reason: str) -> Answer:
+        """One parking place per action; who parks there first for a slot joins the queue."""
+        if not ask.signature:
+            return Answer("signature", action)
+        place = (ask.x.id, ask.generation, action)
+        if place not in self.store.parked and reason == "limits.parallel":
+            ask.x.queue.append(action)
+        self.store.parked[place] = ask.signature
+        return Answer("park", action, reason)
+
+    def _begin(self, ask: Asking, action: str) -> None:
+        x, generation, nonce, holder = ask.x, ask.generation, ask.nonce, ask.holder
+        fields, rule = x.action(generation, action), x.rule(generation, action)
+        mode = "probe" if fields.pop("probe", None) else "execute"
+        fields.pop("unserved", None)
+        attempt = int(fields.get("attempt", 0))
+        if mode == "execute" or attempt == 0:  # a take-over is no attempt
+            attempt += 1
+        fields.update(
+            status="running", nonce=nonce, token=f"{attempt}:{nonce}", attempt=str(attempt), mode=mode, holder=holder,
+            device=rule["d"], deadline=str(self.now + rule["t"]),
+        )  # fmt: skip
+        if "ord" not in fields:
+            x.put(ord=x.number("ord") + 1)
+            fields.update(started=str(self.now), ord=x.fields["ord"])
+        x.live.add((generation, action))
+        self.store.leases[holder].add((x.id, generation, action))
+        self.emit_action(x, generation, "started", action=action, device=rule["d"], attempt=attempt, mode=mode)
+
+    def _claimed(self, x: Execution, generation: int, action: str) -> Claimed | Answer:
+        fields, rule = x.action(generation, action), x.rule(generation, action)
+        reads = []
+        for name in rule.get("r", ()):
+            other = x.generations[0].actions.get(name, {})
+            reads.append([name, *(other.get(part, "") for part in ("status", "outcome", "device"))])
+            reads[-1].append(other.get("attempt", "0"))
+        undone = x.generations[0].actions.get(rule.get("u", ""), {})
+        about = [undone.get(part, "") for part in ("outcome", rule.get("w", "undo"), "last_error")]
+        got: list[Any] = [
+            "run", action, fields["token"], fields["attempt"], fields["mode"],
+            x.generations[generation].specs[action], x.fields["strategy"], x.fields["inputs"] if "i" in rule else "",
+            x.fields["context"] if "c" in rule else "", reads, about, "undo" in fields,
+        ]  # fmt: skip
+        return claim_answer(x.id, generation, got)

@@ -1,0 +1,180 @@
+"""The moves that change states; the ledger's methods are made of these. The twin of ``lua/prelude.lua``."""
+
+import json
+from typing import Any
+
+from executor.ledger.memory.state import Entry, Execution, Store
+from executor.ledger.wire import EFFECTS
+
+FORMAT = 1
+RESEND_MS = 2000
+TAKEOVERS = 5
+FENCED_MS = 86_400_000
+EVENT_OF = {
+    "succeeded": "completed",
+    "failed": "failed",
+    "timed_out": "failed",
+    "skipped": "skipped",
+    "cancelled": "cancelled",
+}
+
+
+class Moves:
+    """Changes to a store; its caller holds the lock."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.now = 0
+        self.sending: list[str] = []
+
+    # -- events and outbox --------------------------------------------------------------------------------------------
+
+    def emit(self, x: Execution, name: str, outcome: str = "", **data: Any) -> None:
+        x.put(seq=x.number("seq") + 1)
+        seq = x.number("seq")
+        told = {**data, **json.loads("{" + outcome + "}")}
+        x.events.append(
+            {"seq": seq, "id": f"{x.id}-{seq}", "event": name, "executionId": x.id, "timestamp": self.now, "data": told}
+        )
+
+    def emit_action(self, x: Execution, generation: int, what: str, outcome: str = "", **data: Any) -> None:
+        self.emit(x, ("rollback:action:" if generation else "execution:action:") + what, outcome, **data)
+
+    def post(self, name: str, due: int, entry: dict[str, Any], *, now: bool) -> None:
+        """Each writing has a number: who has sent one strikes out that one, never what was written since."""
+        self.store.entries += 1
+        text = json.dumps(entry)
+        self.store.outbox[name] = Entry(due, self.store.entries, text)
+        if now:
+            self.sending += [f"{name}#{self.store.entries}", text]
+
+    def post_task(self, name: str, task: str, task_id: str, args: list[Any], *, due: int, now: bool = False) -> None:
+        self.post(name, due, {"kind": "task", "task": task, "id": task_id, "args": args}, now=now)
+
+    def post_message(self, x: Execution, generation: int, action: str, signature: str, due: int, *, now: bool) -> None:
+        self.post(f"p:{x.id}|{generation}|{action}", due, {"kind": "signature", "signature": signature}, now=now)
+
+    def strike(self, name: str) -> None:
+        self.store.outbox.pop(name, None)
+
+    # -- waiting ------------------------------------------------------------------------------------------------------
+
+    def unpark(self, x: Execution, generation: int, action: str) -> bool:
+        """Send the parked message of an action, if there is one."""
+        signature = self.store.parked.pop((x.id, generation, action), None)
+        if signature is None:
+            return False
+        self.post_message(x, generation, action, signature, self.now + 1000, now=True)
+        return True
+
+    def wake(self, x: Execution) -> None:
+        """A freed slot goes to who has waited longest; it is taken for them here, so nobody overtakes."""
+        limit = x.number("limit")
+        while x.queue and limit and len(x.slots) < limit:
+            action = x.queue.pop(0)
+            x.action(x.current, action)["since"] = str(self.now)
+            if self.unpark(x, x.current, action):
+                x.slots.add(action)
+
+    def release(self, x: Execution, generation: int, action: str) -> None:
+        x.live.discard((generation, action))
+        x.slots.discard(action)
+        x.delayed.discard((generation, action))
+        holder = x.action(generation, action).get("holder")
+        if holder is not None:
+            self.end_lease(holder, (x.id, generation, action))
+
+    def end_lease(self, holder: str, lease: tuple[str, int, str]) -> None:
+        self.store.leases[holder].discard(lease)
+        if not self.store.leases[holder]:
+            del self.store.leases[holder]
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+
+    def finish(self, x: Execution, generation: int, action: str, status: str, outcome: str) -> None:
+        """The only place where an action becomes final, and the only one that counts ``left`` down."""
+        x.action(generation, action).update(
+            status=status, outcome="{" + outcome + "}", finished=str(self.now), token=""
+        )
+        self.release(x, generation, action)
+        self.store.parked.pop((x.id, generation, action), None)
+        self.emit_action(x, generation, EVENT_OF[status], outcome, action=action, status=status)
+        if x.is_open(generation):
+            x.put(left=x.number("left") - 1)
+            if x.number("left") == 0:
+                self.ask_to_advance(x)
+            self.wake(x)
+
+    def fail(self, x: Execution, generation: int, action: str, error: str) -> bool:
+        """What a failure means for its execution; true where it is fatal."""
+        rule = x.rule(generation, action)["f"]
+        if rule == "continue":
+            if generation > 0:
+                return False
+            x.put(failures=x.number("failures") + 1)
+            if "max_failures" not in x.fields or x.number("failures") <= x.number("max_failures"):
+                return False
+        x.action(generation, action)["fatal"] = "1"
+        if x.state in ("running", "stopping"):
+            self.stop(x, "stop" if rule == "stop" else "rollback", "failed", error)
+        return True
+
+    def stop(self, x: Execution, mode: str, outcome: str, error: str) -> None:
+        """No claim answers "run" from here on. `mode`: rollback, stop (what runs may finish), or cut (a rollback)."""
+        if x.state == "stopping":
+            # of several failures rollback beats stop; who cancelled without undo has decided
+            if mode == "rollback" and x.fields["mode"] == "stop" and x.fields["outcome"] != "cancelled":
+                x.put(mode=mode, error=error)
+            self.drain(x)
+            return
+        x.put(state="stopping", mode=mode)
+        if x.current == 0:
+            x.put(outcome=outcome, error=error)
+        self.emit(x, "execution:stopping", '"error":' + error, mode=mode)
+        for action in x.queue:
+            self.store.parked.pop((x.id, x.current, action), None)
+        x.queue.clear()
+        for generation, action in sorted(x.delayed):
+            self.strike(f"p:{x.id}|{generation}|{action}")
+            last = x.action(generation, action).get("outcome", "{}")
+            self.finish(x, generation, action, "cancelled", last[1:-1])
+        self.drain(x)
+
+    def drain(self, x: Execution) -> None:
+        """A stopping execution whose last live claim is gone goes on: to its rollback, or to its end."""
+        if x.state != "stopping" or x.live:
+            return
+        if x.fields["mode"] != "rollback" or x.current != 0 or x.fields["rollback"] == "none":
+            self.conclude_later(x)
+            return
+        x.put(state="rolling_back", rb_started=self.now)
+        self.emit(x, "rollback:started", '"reason":' + x.fields.get("error", "null"))
+        due = self.now + RESEND_MS
+        self.post_task("rb:" + x.id, "rollback.begin", x.id + ":begin", [x.id], due=due, now=True)
+
+    def conclude_later(self, x: Execution) -> None:
+        x.put(state="concluding")
+        due = self.now + RESEND_MS
+        self.post_task("con:" + x.id, "executor.conclude", x.id + ":conclude", [x.id], due=due, now=True)
+
+    # -- stages -------------------------------------------------------------------------------------------------------
+
+    def ask_to_advance(self, x: Execution) -> None:
+        at = [x.current, x.number("stage")]
+        name, task_id = "adv:{}|{}|{}".format(x.id, *at), "{}:{}:{}".format(x.id, *at)
+        self.post_task(name, "executor.advance", task_id, [x.id, *at], due=self.now + 1000)
+
+    def open_stage(self, x: Execution, stage: int) -> None:
+        left = x.generations[x.current].plan.sizes()[stage]
+        x.put(stage=stage, left=left, opened=self.now)
+        self.emit(x, "execution:stage:started", generation=x.current, stage=stage, actions=left)
+        if left == 0:
+            self.ask_to_advance(x)
+            return
+        entry = {"kind": "stage", "execution": x.id, "generation": x.current, "stage": stage}
+        self.post(f"st:{x.id}|{x.current}|{stage}", self.now + 1000 + 3 * left, entry, now=True)
+
+
+def worst(before: str | None, effect: str) -> str:
+    """What is known of an effect only ever gets worse."""
+    return max(before or "none", effect, key=EFFECTS.index)

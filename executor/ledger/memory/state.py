@@ -1,0 +1,100 @@
+"""What the ledger in memory holds."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from executor.ledger.wire import Lease
+from executor.model.plan import Plan
+
+Fields = dict[str, str]
+"""Texts, as a hash of the server has them, so that both ledgers show the same."""
+
+
+@dataclass
+class Generation:
+    """One plan: the way forward, or the way back."""
+
+    plan: Plan
+    specs: Fields
+    rules: dict[str, dict[str, Any]]
+    """What is decided by; `executor.model.plan.rules` says what the letters mean."""
+    actions: dict[str, Fields] = field(default_factory=lambda: defaultdict(dict))
+
+
+@dataclass
+class Execution:
+    """One execution; numbers and times stand in its fields as texts."""
+
+    id: str
+    document: str
+    fields: Fields
+    generations: list[Generation] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    live: set[tuple[int, str]] = field(default_factory=set)
+    """Actions that somebody has claimed and not settled."""
+    delayed: set[tuple[int, str]] = field(default_factory=set)
+    slots: set[str] = field(default_factory=set)
+    """Who holds one of `limits.parallel`, or has one reserved; holders, never a counter."""
+    queue: list[str] = field(default_factory=list)
+    """Who waits for a slot, in order."""
+
+    @property
+    def state(self) -> str:
+        return self.fields["state"]
+
+    def number(self, name: str, default: int = 0) -> int:
+        return int(self.fields.get(name, default))
+
+    @property
+    def current(self) -> int:
+        return self.number("gen")
+
+    def is_open(self, generation: int) -> bool:
+        """Whether actions of that generation may begin."""
+        wanted = "running" if generation == 0 else "rolling_back"
+        return generation == self.current and self.state == wanted
+
+    def put(self, **fields: object) -> None:
+        self.fields.update({name: str(value) for name, value in fields.items()})
+
+    def known(self, generation: int, action: str) -> bool:
+        return 0 <= generation < len(self.generations) and action in self.generations[generation].specs
+
+    def action(self, generation: int, action: str) -> Fields:
+        return self.generations[generation].actions[action]
+
+    def rule(self, generation: int, action: str) -> dict[str, Any]:
+        return self.generations[generation].rules[action]
+
+
+@dataclass
+class Entry:
+    """What must go out, from when on, and which writing under its id this is."""
+
+    due: int
+    number: int
+    text: str
+
+
+@dataclass
+class Store:
+    """Everything."""
+
+    clock: Callable[[], int]
+    executions: dict[str, Execution] = field(default_factory=dict)
+    accepted: dict[str, int] = field(default_factory=dict)
+    """Executions that have not ended, with the time of their submission."""
+    ended: dict[str, int] = field(default_factory=dict)
+    deadlines: dict[str, int] = field(default_factory=dict)
+    outbox: dict[str, Entry] = field(default_factory=dict)
+    entries: int = 0
+    parked: dict[Lease, str] = field(default_factory=dict)
+    """Messages that wait for a slot, or for another holder to end; one place per action collapses duplicates."""
+    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    renewals: dict[str, int] = field(default_factory=dict)
+    leases: dict[str, set[Lease]] = field(default_factory=lambda: defaultdict(set))
+    fenced: dict[str, int] = field(default_factory=dict)
+    to_sweep: set[str] = field(default_factory=set)
+    leader: tuple[str, int] = ("", 0)

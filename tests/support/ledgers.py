@@ -1,0 +1,128 @@
+"""Small executions in a ledger, for tests that judge it by its public methods."""
+
+import itertools
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from executor.ledger.memory import MemoryLedger
+from executor.ledger.valkey import ValkeyLedger
+from executor.model.execution import Answer, Claimed, Ended, Settled
+from executor.model.plan import Call, Plan, Stage, Step, group, sequence
+
+AnyLedger = MemoryLedger | ValkeyLedger
+
+WRONG = {"type": "ActionError", "message": "wrong", "classification": {"category": "transient"}, "action": None}
+_nonces = (f"n{number}" for number in itertools.count())
+
+
+def step(name: str, **more: Any) -> Step:
+    return Step(id=name, call=Call(uses="wait"), **{"device": "edge-1", "timeout_s": 30.0, **more})
+
+
+def named(names: str) -> list[Step]:
+    return [step(name) for name in names.split()]
+
+
+def in_group(steps: str | Iterable[Step]) -> tuple[Stage, list[Step]]:
+    listed = named(steps) if isinstance(steps, str) else list(steps)
+    return group(listed), listed
+
+
+def in_sequence(steps: str | Iterable[Step]) -> tuple[Stage, list[Step]]:
+    listed = named(steps) if isinstance(steps, str) else list(steps)
+    return sequence(listed, length=25, fuse=True)[0], listed
+
+
+class Tried:
+    """One execution in a ledger, with the arguments that a test does not care about."""
+
+    def __init__(self, ledger: AnyLedger, execution: str = "E1") -> None:
+        self.ledger = ledger
+        self.id = execution
+
+    def submit(self, **document: Any) -> bool:
+        return self.ledger.submit(self.id, {"strategy": {"name": "repair", "version": "2"}, **document})
+
+    def start(self, *stages: tuple[Stage, list[Step]], **more: Any) -> "Tried":
+        self.submit()
+        plan = Plan(stages=tuple(stage for stage, _ in stages))
+        steps = {one.id: one for _, listed in stages for one in listed}
+        settings = {"inputs": {}, "context": {}, "parallel": 0, "timeout_s": 60.0, "rollback": "adaptive"}
+        assert self.ledger.create(self.id, plan, steps, **{**settings, "max_failures": None, **more})
+        return self
+
+    def begin(self, *stages: tuple[Stage, list[Step]], timeout_s: float = 60.0, generation: int = 0) -> bool:
+        plan = Plan(stages=tuple(stage for stage, _ in stages))
+        steps = {one.id: one for _, listed in stages for one in listed}
+        return self.ledger.begin_rollback(self.id, generation, plan, steps, remaining=[], timeout_s=timeout_s)
+
+    def ask(
+        self, *names: str, holder: str = "w1", nonce: str = "", generation: int = 0, park: bool = True
+    ) -> Claimed | Answer:
+        signature = json.dumps({"message": names}) if park else ""
+        nonce = nonce or next(_nonces)
+        return self.ledger.claim(self.id, generation, names, holder=holder, nonce=nonce, signature=signature)
+
+    def claim(self, *names: str, **more: Any) -> Claimed:
+        got = self.ask(*names, **more)
+        assert isinstance(got, Claimed), got
+        return got
+
+    def answer(self, *names: str, **more: Any) -> str:
+        got = self.ask(*names, **more)
+        return "run" if isinstance(got, Claimed) else got.kind
+
+    def settle(
+        self,
+        claimed: Claimed,
+        status: str = "succeeded",
+        *,
+        holder: str = "w1",
+        nonce: str = "",
+        then: Iterable[str] = (),
+        next_nonce: str = "",
+        **more: Any,
+    ) -> Settled:
+        if status in ("failed", "timed_out", "retry"):
+            more.setdefault("error", WRONG)
+        return self.ledger.settle(
+            claimed,
+            Ended(status, **more),
+            holder=holder,
+            nonce=nonce or next(_nonces),
+            signature=json.dumps({"again": claimed.step.id}),
+            following=list(then),
+            next_nonce=next_nonce or next(_nonces),
+        )
+
+    def do(self, *names: str, status: str = "succeeded", **more: Any) -> None:
+        """Claim and settle each."""
+        for name in names:
+            self.settle(self.claim(name, **more), status)
+
+    @property
+    def state(self) -> str:
+        return self.ledger.head(self.id)["state"]
+
+    def field(self, name: str) -> str | None:
+        return self.ledger.head(self.id).get(name)
+
+    def row(self, action: str, generation: int = 0) -> dict[str, str]:
+        return self.ledger.actions(self.id, generation, [action])[action]
+
+    def status(self, action: str, generation: int = 0) -> str:
+        return self.row(action, generation).get("status", "")
+
+    def events(self) -> list[str]:
+        return [event["event"] for event in self.ledger.events(self.id)]
+
+    def sent(self) -> list[str]:
+        """Names of all entries that stand in the outbox, whether due or not."""
+        return outbox(self.ledger)
+
+
+def outbox(ledger: AnyLedger) -> list[str]:
+    if isinstance(ledger, MemoryLedger):
+        return sorted(ledger._store.outbox)
+    return sorted(ledger._client.zrange(ledger._key("ob"), 0, -1))
