@@ -1,0 +1,124 @@
+"""Every event: its name, what it says, and the fields of its ``data``.
+
+Each is written by the ledger's script that makes the change (executor/ledger/lua), to the stream of its execution and
+to the common one. A test holds that this table and the scripts name the same events.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from executor.model.execution import TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One kind of event."""
+
+    name: str
+    meaning: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Field to what stands in it; a name that ends in ``?`` is not always there."""
+
+
+_STRATEGY = {"strategy": "name of the strategy"}
+_ENDED = {**_STRATEGY, "success": "whether it completed", "error": "the error that ended it, or null"}
+_ACTION = {"action": "id of the action"}
+_STEP = {
+    "action": "the action that is taken back; `ID/fallback`: its fallback; `verify/N`: a probe of `rollback.verify`"
+}
+_ERROR = {"error": "what went wrong"}
+_LAST = {
+    "status": "`succeeded`, `failed`, `timed_out`, `skipped` or `cancelled`",
+    "result?": "what it returned",
+    "error?": "what went wrong",
+    "reason?": "why it was skipped, or never began",
+}
+
+
+def _of_actions(prefix: str, what: str, subject: Mapping[str, str]) -> tuple[Event, ...]:
+    return (
+        Event(f"{prefix}:waiting", f"No living worker serves the device of {what}.", {**subject, **_ERROR}),
+        Event(
+            f"{prefix}:started",
+            f"A worker began an attempt at {what}.",
+            {
+                **subject,
+                "device": "where it runs",
+                "attempt": "from 1",
+                "mode": "`execute`; `probe`: a former holder died, and it is found out first whether it was done",
+            },
+        ),
+        Event(
+            f"{prefix}:progress",
+            f"How far {what} is, as its type reports it.",
+            {**subject, "fraction": "0.0 to 1.0", "message": "text, may be empty"},
+        ),
+        Event(
+            f"{prefix}:retrying",
+            f"An attempt at {what} failed, and there will be another.",
+            {**subject, "attempt": "the one that failed", "delay_ms": "until the next", **_ERROR},
+        ),
+        Event(
+            f"{prefix}:interrupted",
+            f"The worker that ran {what} is gone; another takes over.",
+            {**subject, **_ERROR},
+        ),
+        Event(f"{prefix}:completed", f"{_upper(what)} succeeded.", {**subject, **_LAST}),
+        Event(f"{prefix}:failed", f"{_upper(what)} failed or timed out, for good.", {**subject, **_LAST}),
+        Event(f"{prefix}:skipped", f"{_upper(what)} had nothing to do.", {**subject, **_LAST}),
+        Event(f"{prefix}:cancelled", f"{_upper(what)} was ended, or kept from beginning.", {**subject, **_LAST}),
+    )
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+EVENTS: tuple[Event, ...] = (
+    Event("execution:submitted", "A strategy was accepted; from here on it is not lost.", _STRATEGY),
+    Event("execution:waiting", "It cannot begin yet.", {"reason": "what it waits for"}),
+    Event("execution:started", "It is planned, and its first stage is about to open.", _STRATEGY),
+    Event(
+        "execution:stage:started",
+        "A stage opened: its actions may be claimed.",
+        {"generation": "0 forward, 1 back", "stage": "from 0", "actions": "how many it has"},
+    ),
+    *_of_actions("execution:action", "an action", _ACTION),
+    Event(
+        "execution:stopping",
+        "No action begins any more; what runs is ended, or left to finish.",
+        {
+            "mode": "`rollback`: what was done is taken back; `stop`: it stays; `cut`: a rollback ran out of time",
+            "error": "why",
+        },
+    ),
+    Event("rollback:started", "Nothing runs any more; what was done is being taken back.", {"reason": "the error"}),
+    *_of_actions("rollback:action", "a step of the way back", _STEP),
+    Event(
+        "rollback:completed",
+        "The rollback went through to its end.",
+        {"success": "whether nothing is left", "status": "`completed`; `partial`: something is left; `disabled`"},
+    ),
+    Event("rollback:failed", "A probe of `rollback.verify` did not hold after the rollback.", {"error": "text"}),
+    Event("execution:completed", "It reached its goal.", _ENDED),
+    Event("execution:failed", "It did not reach its goal.", _ENDED),
+    Event("execution:cancelled", "A person or a service ended it.", _ENDED),
+    Event("execution:refused", "Nothing ran: the strategy or its inputs are wrong.", _ENDED),
+    Event("execution:rolled_back", "A person took a completed one back. Not available yet.", _ENDED),
+)
+"""In the order in which a run meets them."""
+
+BY_NAME: Mapping[str, Event] = {event.name: event for event in EVENTS}
+
+LAST_EVENTS = frozenset(f"execution:{state}" for state in TERMINAL)
+"""After one of them there is no other of that execution."""
+
+ENVELOPE: Mapping[str, str] = {
+    "id": "of this event, unique",
+    "seq": "number within its execution, from 1, without gaps",
+    "event": "its name",
+    "executionId": "the execution",
+    "timestamp": "milliseconds since 1970 by the server's clock, UTC",
+    "data": "what the tables below say",
+}
+"""What every event has."""

@@ -1,0 +1,52 @@
+"""The table of events and the scripts that write them say the same."""
+
+import re
+from pathlib import Path
+
+import executor
+from executor import client
+from executor.model.event import BY_NAME, EVENTS, LAST_EVENTS
+from executor.model.execution import TERMINAL
+
+LUA = Path(str(executor.__file__)).parent / "ledger" / "lua"
+PREFIXES = ("execution:action:", "rollback:action:")
+
+
+def emitted() -> set[str]:
+    """Names in the first argument of each `emit(...)`, those that are put together spelled out."""
+    text = "\n".join(path.read_text() for path in sorted(LUA.glob("*.lua")))
+    text = re.sub(r"--[^\n]*", "", text).replace("local function emit(E, name, data)", "")
+    names: set[str] = set()
+    for call in re.findall(r"\bemit\([^,]+, *(.+)", text):
+        if found := re.match(r"'([\w:]+)',", call):
+            names.add(found[1])
+        elif found := re.match(r"action_event\(.+?, '(\w+)'\)", call):
+            names |= {prefix + found[1] for prefix in PREFIXES}
+        elif call.startswith("action_event(G, EVENT_OF[status])"):
+            ends = re.findall(r"= '(\w+)'", re.findall(r"EVENT_OF = \{(.*?)\}", text)[0])
+            names |= {prefix + end for prefix in PREFIXES for end in ends}
+        elif call.startswith("'execution:' .. status,"):
+            names |= {f"execution:{state}" for state in TERMINAL}
+        else:
+            raise AssertionError(f"this test cannot read: emit(..., {call}")
+    return names
+
+
+def test_every_event_that_a_script_writes_is_in_the_table_and_the_other_way_round() -> None:
+    assert emitted() == set(BY_NAME)
+
+
+def test_no_event_is_named_twice() -> None:
+    assert len(BY_NAME) == len(EVENTS)
+
+
+def test_an_execution_ends_with_an_event_of_the_table() -> None:
+    assert set(BY_NAME) >= LAST_EVENTS
+
+
+def test_the_client_stops_following_at_the_events_of_the_table() -> None:
+    assert client._LAST_EVENTS == LAST_EVENTS
+
+
+def test_names_follow_one_form() -> None:
+    assert all(re.fullmatch(r"(execution|rollback):([a-z_]+:)?[a-z_]+", name) for name in BY_NAME)
