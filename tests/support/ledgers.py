@@ -7,7 +7,7 @@ from typing import Any
 
 from executor.ledger.memory import MemoryLedger
 from executor.ledger.valkey import ValkeyLedger
-from executor.model.execution import Answer, Claimed, Ended, Settled
+from executor.model.execution import Answer, Claimed, Ended, Outgoing, Settled
 from executor.model.plan import Call, Plan, Stage, Step, group, sequence
 
 AnyLedger = MemoryLedger | ValkeyLedger
@@ -120,6 +120,31 @@ class Tried:
     def sent(self) -> list[str]:
         """Names of all entries that stand in the outbox, whether due or not."""
         return outbox(self.ledger)
+
+
+class Collected:
+    """An outlet that keeps what it is to send, and strikes it out as a sender does."""
+
+    def __init__(self, ledger: AnyLedger) -> None:
+        self._ledger = ledger
+        self.messages: list[str] = []
+        """Actions whose messages went out, in order."""
+
+    def send(self, outgoing: list[Outgoing]) -> None:
+        for item in outgoing:
+            if item.entry["kind"] == "signature":
+                self.messages.append(item.id.partition("#")[0].rpartition("|")[2])
+        self._ledger.strike(item.id for item in outgoing if item.entry["kind"] != "task")
+
+
+def woken(ledger: AnyLedger) -> list[str]:
+    """Actions whose messages went out since this was asked last."""
+    collected = ledger.outlet
+    if not isinstance(collected, Collected):
+        collected = ledger.outlet = Collected(ledger)
+    collected.send(ledger.due(99)[0])
+    found, collected.messages = collected.messages, []
+    return found
 
 
 def outbox(ledger: AnyLedger) -> list[str]:

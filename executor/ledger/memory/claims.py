@@ -127,6 +127,6 @@ class Claims(Moves):
         got: list[Any] = [
             "run", action, fields["token"], fields["attempt"], fields["mode"],
             x.generations[generation].specs[action], x.fields["strategy"], x.fields["inputs"] if "i" in rule else "",
-            x.fields["context"] if "c" in rule else "", reads, about, "undo" in fields,
+            x.fields["context"] if "c" in rule else "", reads, about, fields.get("undo", ""),
         ]  # fmt: skip
         return claim_answer(x.id, generation, got)

@@ -110,6 +110,9 @@ class MemoryFleet(MemoryReading):
                 do.unpark(x, generation, action)
             return "ok"
 
+    def disconnect(self, names: set[str]) -> None:
+        """There are no connections to cut."""
+
     def swept(self, incarnation: str) -> None:
         """All messages of a dead worker are back in their queues, and it holds nothing."""
         with self._step():
