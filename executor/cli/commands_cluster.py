@@ -1,0 +1,65 @@
+"""`rex up`, `worker`, `coordinator`, `devices`, `doctor`: the cluster."""
+
+from typing import Annotated
+
+import typer
+
+from executor.cli.options import Concurrency, Config, Devices, Json, leave_with
+
+app = typer.Typer()
+
+
+@app.command()
+def up(
+    *,
+    device: Devices = None,
+    concurrency: Concurrency = 4,
+    flower: Annotated[bool, typer.Option("--flower", help="Flower too, on loopback.")] = False,
+    flower_port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 5555,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Run a whole cluster here: an embedded server, a coordinator, and a worker for each device (`local` by default).
+
+    Stays until Ctrl-C. What is unfinished then goes on at the next start. Other `rex` commands find it by themselves.
+    Flower listens on 127.0.0.1 without a password, open to everybody on this machine; FLOWER_BASIC_AUTH=user:password
+    puts one before it.
+    """
+    from executor.cli import roles
+
+    roles.up(device or ["local"], concurrency, flower_port if flower else None, as_json=json, config=config)
+
+
+@app.command()
+def worker(device: Devices = None, concurrency: Concurrency = 4, json: Json = False, config: Config = None) -> None:
+    """Serve devices: a worker that is started again when it dies or stands still."""
+    from executor.cli import roles
+
+    roles.worker(device or [], concurrency, as_json=json, config=config)
+
+
+@app.command()
+def coordinator(json: Json = False, config: Config = None) -> None:
+    """Coordinate: begins, advances and ends executions, and watches the workers."""
+    from executor.cli import roles
+
+    roles.coordinator(as_json=json, config=config)
+
+
+@app.command()
+def devices(json: Json = False, config: Config = None) -> None:
+    """List the devices that are served, with their workers."""
+    from executor.cli import fleet
+
+    leave_with(fleet.devices(as_json=json, config=config))
+
+
+@app.command()
+def doctor(json: Json = False, config: Config = None) -> None:
+    """Check Python, server, cluster and settings, and say what to do.
+
+    Exit status: 0 nothing is wrong (warnings are not), 1 something is, 7 broker or ledger cannot be reached.
+    """
+    from executor.cli import doctor as examination
+
+    leave_with(examination.doctor(as_json=json, config=config))

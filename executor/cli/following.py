@@ -1,0 +1,156 @@
+"""Following an execution until it ends, is left, or takes too long."""
+
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from executor.cli.progress import Progress
+from executor.cli.views import View
+from executor.client import ResolutionClient
+from executor.model.errors import NotAllowedNow, RexError, Unreachable
+
+OUTAGE_S = 60.0
+"""A server that is away for longer is not waited for."""
+_LONELY_S = 2.0
+_TURN_S = 0.1
+
+Report = dict[str, Any]
+
+
+class Left(Exception):  # noqa: N818 - named for the fact
+    """A second Ctrl-C."""
+
+
+class TookTooLong(Exception):  # noqa: N818 - named for the fact
+    """`--wait` ran out."""
+
+
+class Interrupts:
+    """Counts Ctrl-C and SIGTERM instead of being ended by them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        def count(*_: object) -> None:
+            self.count += 1
+
+        former = {which: signal.signal(which, count) for which in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for which, handler in former.items():
+                signal.signal(which, handler)
+
+
+class _Reader(threading.Thread):
+    """Reads events in a thread of its own: the main one must hear signals at once."""
+
+    def __init__(self, client: ResolutionClient, execution: str) -> None:
+        super().__init__(name="events", daemon=True)
+        self._client = client
+        self._execution = execution
+        self.found: queue.Queue[dict[str, Any] | RexError | None] = queue.Queue()
+
+    def run(self) -> None:
+        seen, away_since, known = 0, None, False
+        while True:
+            try:
+                for event in self._client.events(self._execution, after=seen):
+                    seen, away_since, known = event["seq"], None, True
+                    self.found.put(event)
+                self.found.put(None)
+                return
+            except Unreachable as error:
+                away_since = away_since or time.monotonic()
+                if not known or time.monotonic() - away_since > OUTAGE_S:
+                    self.found.put(error)
+                    return
+                self.found.put(_trouble(error))
+            except RexError as error:
+                self.found.put(error)
+                return
+
+
+def _trouble(error: RexError) -> dict[str, Any]:
+    return {"event": "cli:trouble", "data": {"message": str(error)}}
+
+
+class Follower:
+    """Shows one execution to a view."""
+
+    def __init__(self, client: ResolutionClient, execution: str, view: View, progress: Progress) -> None:
+        self._client = client
+        self._execution = execution
+        self._view = view
+        self._progress = progress
+        self._in_trouble = False
+
+    def follow(self, *, wait_s: float | None, interrupts: Interrupts, on_interrupt: Callable[[], None]) -> Report:
+        """Until it has ended; returns its report.
+
+        Raises:
+            Left: a second interruption.
+            TookTooLong: after `wait_s` seconds.
+            UnknownExecution, Unreachable: as the client does.
+        """
+        began = time.monotonic()
+        reader = _Reader(self._client, self._execution)
+        reader.start()
+        heard, lonely = 0, False
+        while True:
+            if interrupts.count > heard:
+                heard = interrupts.count
+                if heard > 1:
+                    raise Left
+                on_interrupt()
+            now = time.monotonic()
+            if wait_s is not None and now - began > wait_s:
+                raise TookTooLong
+            if not lonely and self._progress.state == "pending" and now - began > _LONELY_S:
+                lonely = True
+                self._look_for_a_coordinator()
+            try:
+                found = reader.found.get(timeout=_TURN_S)
+            except queue.Empty:
+                self._view.tick()
+                continue
+            if found is None:
+                return self._client.status(self._execution)
+            if isinstance(found, RexError):
+                raise found
+            self._take(found)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if event["event"] == "cli:trouble":
+            if not self._in_trouble:
+                self._view.tell(f"{event['data']['message']}; trying for {OUTAGE_S:g} s")
+            self._in_trouble = True
+            return
+        self._in_trouble = False
+        if event["event"] == "execution:started":
+            told = self._client.status(self._execution)["actions"]
+            self._progress.expect((name, one["device"] or "") for name, one in told.items())
+        self._progress.apply(event)
+        self._view.event(event)
+
+    def _look_for_a_coordinator(self) -> None:
+        if not any("control" in worker["queues"] for worker in self._client.devices()):
+            self._view.tell("no coordinator is running, so nothing begins: start one with `rex coordinator`")
+
+
+def ask_for_cancel(client: ResolutionClient, execution: str, view: View) -> None:
+    """What the first Ctrl-C of a run does."""
+    try:
+        client.cancel(execution, reason="Ctrl-C")
+    except NotAllowedNow as error:
+        view.tell(f"{error}. Ctrl-C once more leaves")
+    except Unreachable as error:
+        view.tell(f"cannot ask for cancel: {error}. Ctrl-C once more leaves")
+    else:
+        view.tell("cancelling: what was done is taken back. Ctrl-C once more leaves without waiting for it")

@@ -1,0 +1,52 @@
+"""Events as lines: ``10:00:00.123 configure started on edge-1 (attempt 1)``."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from executor.cli.progress import reason_of, undone_action
+
+_QUIET = frozenset({"execution:submitted", "execution:stage:started"})
+_STOPS = {"rollback": "stopping, to take back what was done", "stop": "stopping, without taking anything back"}
+
+
+def line_of(event: dict[str, Any]) -> str | None:
+    """The line of an event; None where it says nothing to a person."""
+    if event["event"] in _QUIET:
+        return None
+    moment = datetime.fromtimestamp(event["timestamp"] / 1000, tz=UTC).astimezone()
+    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d} {_said(event['event'], event['data'])}"
+
+
+def _said(name: str, data: dict[str, Any]) -> str:
+    subject, *rest = name.split(":")
+    reason = reason_of(data)
+    because = f": {_one_line(reason)}" if reason else ""
+    if rest[0] == "action":
+        return _action(subject, rest[1], data, because)
+    if subject == "rollback":
+        status = f" ({data['status']})" if "status" in data else ""
+        return f"rollback {rest[0]}{status}{because}"
+    if rest[0] == "stopping":
+        return f"execution {_STOPS.get(data['mode'], 'stopping')}{because}"
+    return f"execution {rest[0]}{because}"
+
+
+def _action(subject: str, what: str, data: dict[str, Any], because: str) -> str:
+    name = data["action"]
+    if subject == "rollback":
+        proof = name.startswith("verify/")
+        name = f"rollback.{name}" if proof else f"rollback of {undone_action(name)}"
+    if what == "started":
+        again = ", asking whether it was done" if data.get("mode") == "probe" else ""
+        return f"{name} started on {data['device']} (attempt {data['attempt']}{again})"
+    if what == "retrying":
+        return f"{name} failed{because}; again in {data['delay_ms'] / 1000:g} s"
+    if what == "progress":
+        return f"{name} {data['fraction']:.0%} {data['message']}".rstrip()
+    word = "timed out" if data.get("status") == "timed_out" else what
+    return f"{name} {word}{because}"
+
+
+def _one_line(text: str) -> str:
+    shown = " | ".join(part.strip() for part in text.splitlines() if part.strip())
+    return shown if len(shown) <= 500 else shown[:497] + "..."

@@ -1,0 +1,73 @@
+"""`rex up`, `worker`, `coordinator`: this process becomes the parent of the processes of a role."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from executor.cli.connecting import find_cluster, settings
+from executor.model.errors import SettingsInvalid, Unreachable
+
+
+def up(devices: Sequence[str], concurrency: int, flower: int | None, *, as_json: bool, config: Path | None) -> NoReturn:
+    """Become the parent of a whole cluster.
+
+    Raises:
+        SettingsInvalid: a cluster is configured elsewhere.
+    """
+    if settings(config).broker_url is not None:
+        raise SettingsInvalid(
+            "`rex up` starts a server of its own, and broker_url is set: start `rex coordinator` and `rex worker` "
+            "for that cluster, or unset REX_BROKER_URL"
+        )
+    arguments = [*_devices(devices), "--concurrency", str(concurrency)]
+    if flower is not None:
+        arguments += ["--flower", str(flower)]
+    _become("up", arguments, as_json=as_json, config=config, environ=dict(os.environ))
+
+
+def worker(devices: Sequence[str], concurrency: int, *, as_json: bool, config: Path | None) -> NoReturn:
+    """Become the parent of a worker; the device may also stand in REX_DEVICE.
+
+    Raises:
+        SettingsInvalid: no device is named.
+    """
+    listed = list(devices) or [name for name in os.environ.get("REX_DEVICE", "").split(",") if name]
+    if not listed:
+        raise SettingsInvalid("a worker serves a device: name it, as in `rex worker --device edge-1`")
+    environ = _addressed(config)
+    arguments = [*_devices(listed), "--concurrency", str(concurrency)]
+    _become("worker", arguments, as_json=as_json, config=config, environ=environ)
+
+
+def coordinator(*, as_json: bool, config: Path | None) -> NoReturn:
+    """Become the parent of a coordinator."""
+    _become("coordinator", [], as_json=as_json, config=config, environ=_addressed(config))
+
+
+def _devices(devices: Sequence[str]) -> list[str]:
+    return [part for device in dict.fromkeys(devices) for part in ("--device", device)]
+
+
+def _addressed(config: Path | None) -> dict[str, str]:
+    """Our environment with the addresses of the cluster, found as every other command finds it."""
+    found = settings(config)
+    cluster = find_cluster(found)
+    if cluster is None:
+        raise Unreachable("no cluster to join: set REX_BROKER_URL, or start everything here with `rex up`")
+    return {
+        **os.environ,
+        "REX_BROKER_URL": cluster.broker_url,
+        "REX_LEDGER_URL": cluster.ledger_url,
+    }
+
+
+def _become(
+    role: str, arguments: list[str], *, as_json: bool, config: Path | None, environ: dict[str, str]
+) -> NoReturn:
+    if config is not None:
+        environ["REX_CONFIG"] = str(config.expanduser().absolute())
+    argv = [sys.executable, "-P", "-m", "workers.cluster", role, *arguments, *(["--json"] if as_json else [])]
+    sys.stdout.flush()
+    os.execve(argv[0], argv, environ)  # noqa: S606 - one process less, and signals reach it directly
