@@ -16,6 +16,7 @@ from executor.model.errors import Unreachable
 from executor.model.execution import Outgoing
 from executor.model.plan import Plan
 from executor.task_names import CONTROL as CONTROL_TASKS
+from workers.crash import crash_point
 
 _log = logging.getLogger("rex.publisher")
 
@@ -51,6 +52,7 @@ class CeleryOutlet:
         """Publish; what the broker does not take stays in the outbox, and is due again in 2 s."""
         sent = []
         for item in outgoing:
+            crash_point("pre-send", item.id.partition(":")[0])
             try:
                 if self._publish(item):
                     sent.append(item.id)

@@ -56,9 +56,11 @@ def test_an_idempotent_action_is_taken_over(cluster: Cluster) -> None:
     assert Counter(cluster.effects.lines()) == Counter(["do:a0", "do:a1", "do:a1", "do:a2"])
 
 
-@pytest.mark.parametrize("point", ["advance", "conclude", "begin"])
+@pytest.mark.parametrize("point", ["advance", "begin", "pre-send:st", "pre-send:con", "pre-send:ex"])
 def test_the_coordinator_is_killed(cluster: Cluster, point: str) -> None:
-    cluster.coordinator(**cluster.crash_at(point))
+    """Between two stages, and between writing the ledger and publishing."""
+    at, _, kind = point.partition(":")
+    cluster.coordinator(**cluster.crash_at(at, kind or "*"))
     cluster.worker("edge-1")
     cluster.ready()
     execution = cluster.client.submit(steps(cluster, fails=point == "begin"))

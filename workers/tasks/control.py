@@ -36,7 +36,6 @@ def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: 
     @app.task(name=CONCLUDE, shared=False)  # type: ignore[untyped-decorator]
     def conclude(execution: Any = None, *_: Any, **__: Any) -> None:
         _expect(is_execution_id(execution))
-        crash_point("conclude", execution)
         executor().conclude(execution)
 
     # bound, so that Celery enqueues it as an error callback instead of running it inside the failing worker
