@@ -15,16 +15,28 @@ from executor import task_names
 from executor.model.plan import Plan, message_id
 
 
-def shown_name(strategy: str, actions: Collection[str], device: str) -> str:
+def shown_name(strategy: str, actions: Collection[str], device: str, *, generation: int = 0) -> str:
     """What Flower shows as the name of a message."""
     listed = list(actions)
-    what = listed[0] if len(listed) == 1 else f"{listed[0]} +{len(listed) - 1}"
-    return f"{strategy} / {what} @ {device}"
+    what = _shown_step(listed[0], generation)
+    more = f" +{len(listed) - 1}" if len(listed) > 1 else ""
+    return f"{strategy} / {what}{more} @ {device}"
 
 
-def shown_arguments(strategy: str, actions: Collection[str], device: str, attempt: int) -> str:
+def shown_arguments(strategy: str, actions: Collection[str], device: str, attempt: int, *, generation: int = 0) -> str:
     """What Flower shows as the arguments of a message."""
-    return f"(strategy={strategy}, action={' '.join(actions)}, device={device}, attempt={attempt})"
+    shown = ", ".join(_shown_step(action, generation) for action in actions)
+    return f"(strategy={strategy}, action={shown}, device={device}, attempt={attempt})"
+
+
+def _shown_step(step: str, generation: int) -> str:
+    """A step of the way back says so: ``undo restart``, ``undo fallback of restart``, ``verify 1``."""
+    if generation == 0:
+        return step
+    name, _, of = step.partition("/")
+    if name == "verify" and of:
+        return f"verify {of}"
+    return f"undo fallback of {name}" if of else f"undo {name}"
 
 
 def stage_canvas(
@@ -52,8 +64,8 @@ def stage_canvas(
             app.signature(task_names.RUN, args=(execution, generation, list(rest)), immutable=True).set(
                 task_id=message_id(execution, generation, number, rest[0]),
                 queue=device_queue(device),
-                shadow=shown_name(plan.strategy, rest, device),
-                argsrepr=shown_arguments(plan.strategy, rest, device, 1),
+                shadow=shown_name(plan.strategy, rest, device, generation=generation),
+                argsrepr=shown_arguments(plan.strategy, rest, device, 1, generation=generation),
             )
         )
     advance = app.signature(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from executor.model.execution import Claimed, Ended
 from executor.model.plan import action_task_id
 from executor.task_names import RUN
 from workers.runner import ActionFailed, NotNow, Runner, valid_message
+from workers.tasks.shown import OUTCOMES, event_of
 
 _log = logging.getLogger("rex.run")
 
@@ -36,23 +38,27 @@ class CeleryMessage:
 
     @contextlib.contextmanager
     def showing(self, claimed: Claimed) -> Iterator[Callable[[Ended], None]]:
-        """Task events of one action of a fused message, under an id of its own."""
-        if not self._fused or not self._task.app.conf.worker_send_task_events:
-            yield lambda ended: None
+        """Tell how an action goes by task events; in a fused message under an id of its own."""
+        if not self._task.app.conf.worker_send_task_events:
+            yield lambda _: None
             return
-        uuid = action_task_id(claimed.execution, claimed.generation, claimed.step.id)
-        step = claimed.step
-        name = shown_name(claimed.strategy, [step.id], step.device)
-        arguments = shown_arguments(claimed.strategy, [step.id], step.device, claimed.attempt)
-        self._send("task-received", uuid, name=name, args=arguments, kwargs="{}", retries=claimed.attempt - 1)
-        self._send("task-started", uuid)
+        uuid = self._task.request.id
+        begun = time.monotonic()
+        if self._fused:
+            uuid = action_task_id(claimed.execution, claimed.generation, claimed.step.id)
+            step = claimed.step
+            about = (claimed.strategy, [step.id], step.device)
+            arguments = shown_arguments(*about, claimed.attempt, generation=claimed.generation)
+            name = shown_name(*about, generation=claimed.generation)
+            self._send("task-received", uuid, name=name, args=arguments, kwargs="{}", retries=claimed.attempt - 1)
+            self._send("task-started", uuid)
 
         def ended_as(ended: Ended) -> None:
-            if ended.error is None:
-                self._send("task-succeeded", uuid, result=ended.status, runtime=None)
+            if self._fused or ended.status == "retry":
+                kind, fields = event_of(ended, time.monotonic() - begun)
+                self._send(kind, uuid, **fields)
             else:
-                kind = "task-retried" if ended.status == "retry" else "task-failed"
-                self._send(kind, uuid, exception=ended.error["message"][:1000], traceback="")
+                OUTCOMES[uuid] = ended
 
         yield ended_as
 
@@ -67,7 +73,9 @@ class CeleryMessage:
 def register(app: Celery, runner: Callable[[], Runner]) -> None:
     """Give `app` the task; `runner` is asked for when a message comes, after the worker was set up."""
 
-    @app.task(name=RUN, bind=True, shared=False, throws=(ActionFailed,))  # type: ignore[untyped-decorator]
+    @app.task(  # type: ignore[untyped-decorator]
+        name=RUN, bind=True, shared=False, throws=(ActionFailed,), Request="workers.tasks.shown:ShownRequest"
+    )
     def run(self: Task, execution: Any = None, generation: Any = None, actions: Any = None, *_: Any, **__: Any) -> None:
         if not valid_message(execution, generation, actions):
             _log.warning("dropped a message: its arguments are none of ours")
@@ -76,4 +84,5 @@ def register(app: Celery, runner: Callable[[], Runner]) -> None:
         try:
             runner().run(message, execution, generation, actions)
         except NotNow as reason:
+            OUTCOMES.pop(self.request.id, None)  # Celery tells nothing of a message that is ignored
             raise Ignore from reason
