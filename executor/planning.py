@@ -13,6 +13,7 @@ from executor.action import ActionType
 from executor.action import WayBack as TypesWayBack
 from executor.expressions import Reads as Read
 from executor.expressions import reads_of, reads_of_condition
+from executor.model.levels import levels
 from executor.model.plan import Call, Fallback, Plan, Reads, RetryRule, Stage, Step, WayBack, group, sequence
 from executor.model.strategy import Action, Compensation, Need, Probe, Retry, Strategy
 from executor.ports import ActionCatalogue
@@ -87,28 +88,10 @@ def _stages(strategy: Strategy, settings: Settings, builder: "_Steps") -> Iterat
 
 
 def _levels(actions: Sequence[Action]) -> Iterator[list[Action]]:
-    """Actions in levels: each one after the last of those that it needs; needs outside `actions` are met."""
-    listed = {action.id: action for action in actions}
-    level: dict[str, int] = {}
-
-    def of(name: str) -> int:
-        # Iterative: a chain of needs may be as long as a strategy.
-        pending = [name]
-        while pending:
-            current = pending[-1]
-            needed = [need for need, _ in needs_of(listed[current]) if need in listed]
-            open_needs = [need for need in needed if need not in level]
-            if open_needs:
-                pending += open_needs
-            else:
-                level[current] = 1 + max((level[need] for need in needed), default=0)
-                pending.pop()
-        return level[name]
-
-    if not listed:
-        return
-    deepest = max(of(name) for name in listed)
-    for number in range(1, deepest + 1):
+    """Actions in levels; needs outside `actions` are met before."""
+    names = {action.id for action in actions}
+    level = levels({action.id: [need for need, _ in needs_of(action) if need in names] for action in actions})
+    for number in range(max(level.values(), default=-1) + 1):
         yield [action for action in actions if level[action.id] == number]
 
 

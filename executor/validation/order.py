@@ -1,10 +1,10 @@
 """In which order actions run, as far as that decides what they may need and read."""
 
-from collections import deque
 from typing import Any
 
 from executor.documents.places import Path
 from executor.expressions import near
+from executor.model.levels import levels
 from executor.validation.written import Report, Written, WrittenAction
 
 UNORDERED = -1
@@ -41,7 +41,7 @@ def check_order(written: Written, report: Report) -> dict[str, int]:
                     message = f"{name!r} needs {needed!r}, which stands later"
                     report.error(path, message, "move one of them: a sequence runs in the order of the list")
                 needs[name].append(needed)
-    ranks = _levels(needs)
+    ranks = levels(needs)
     if len(ranks) < len(needs):
         _report_cycle({name: needed for name, needed in needs.items() if name not in ranks}, written, report)
     if written.sequential:
@@ -73,25 +73,6 @@ def _known(written: Written, report: Report, path: Path, action: WrittenAction, 
     else:
         return True
     return False
-
-
-def _levels(needs: dict[str, list[str]]) -> dict[str, int]:
-    """The level of each action that is in no cycle and behind none."""
-    waiting = {name: len(needed) for name, needed in needs.items()}
-    followers: dict[str, list[str]] = {name: [] for name in needs}
-    for name, needed in needs.items():
-        for one in needed:
-            followers[one].append(name)
-    ready = deque(name for name, count in waiting.items() if count == 0)
-    levels = dict.fromkeys(ready, 0)
-    while ready:
-        done = ready.popleft()
-        for name in followers[done]:
-            waiting[name] -= 1
-            if waiting[name] == 0:
-                levels[name] = max(levels[one] for one in needs[name]) + 1
-                ready.append(name)
-    return levels
 
 
 def _report_cycle(needs: dict[str, list[str]], written: Written, report: Report) -> None:
