@@ -1,0 +1,229 @@
+"""The ledger in memory and the one on a server, side by side under one clock, and what must always hold."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from executor.ledger.memory import MemoryLedger
+from executor.ledger.memory.state import Execution, Store
+from executor.ledger.scripts import names, source
+from executor.ledger.valkey import ValkeyLedger
+from executor.model.execution import FINAL, TERMINAL, Outgoing
+from support.ledgers import WRONG
+from support.server import Server
+
+
+class Sent:
+    """An outlet that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.items: list[Outgoing] = []
+
+    def send(self, outgoing: list[Outgoing]) -> None:
+        self.items += outgoing
+
+
+class Twins:
+    """Every call goes to both; the answers, what is sent, and the whole state must be the same."""
+
+    def __init__(self, server: Server) -> None:
+        self.now = 1_800_000_000_000
+        self.outlets = Sent(), Sent()
+        self.memory = MemoryLedger(clock=lambda: self.now, outlet=self.outlets[0])
+        self.valkey = ValkeyLedger(server.url, outlet=self.outlets[1])
+        self.client = server.client()
+        self.client.flushall()
+        for name in names():  # the scripts ask a key for the time
+            text = source(name).replace("redis.call('TIME')", "redis.call('MGET', 'clock:s', 'clock:us')")
+            self.valkey._scripts._registered[name] = self.valkey._client.register_script(text)
+        self.pass_time(0)
+
+    def close(self) -> None:
+        self.valkey.close()
+        self.client.close()
+
+    def pass_time(self, milliseconds: int) -> None:
+        self.now += milliseconds
+        self.client.mset({"clock:s": self.now // 1000, "clock:us": self.now % 1000 * 1000})
+
+    def call(self, method: str, *args: Any, **more: Any) -> Any:
+        answers = [getattr(ledger, method)(*args, **more) for ledger in (self.memory, self.valkey)]
+        if method == "fence":
+            answers = [sorted(answer) for answer in answers]
+        assert answers[0] == answers[1], (method, args, more)
+        assert self.outlets[0].items == self.outlets[1].items
+        return answers[0]
+
+    def sent(self) -> list[Outgoing]:
+        items = list(self.outlets[0].items)
+        for outlet in self.outlets:
+            outlet.items.clear()
+        return items
+
+    def compare(self) -> None:
+        """The whole state of both."""
+        store, client, key = self.memory._store, self.client, self.valkey._key
+        pipe = client.pipeline(transaction=False)
+        pipe.zrange(key("ob"), 0, -1, withscores=True)
+        pipe.hgetall(key("ob", "d"))
+        pipe.hgetall(key("park"))
+        for index in ("open", "done", "deadlines", "fenced"):
+            pipe.zrange(key(index), 0, -1, withscores=True)
+        pipe.smembers(key("sweep"))
+        pipe.hgetall(key("W"))
+        scores, entries, park, *indexes, sweep, renewals = pipe.execute()
+        assert {name: int(due) for name, due in scores} == {name: e.due for name, e in store.outbox.items()}
+        wanted = {name: (e.number, json.loads(e.text)) for name, e in store.outbox.items()}
+        found = {
+            name: (int(n), json.loads(t)) for name, (n, _, t) in ((k, v.partition("#")) for k, v in entries.items())
+        }
+        assert found == wanted
+        assert park == {"|".join(map(str, place)): text for place, text in store.parked.items()}
+        for found, kept in zip(indexes, (store.accepted, store.ended, store.deadlines, store.fenced), strict=True):
+            assert {name: int(score) for name, score in found} == kept
+        assert sweep == store.to_sweep
+        assert {name: int(count) for name, count in renewals.items()} == store.renewals
+        for holder in ("w1", "w2", "w3"):
+            held = {"|".join(map(str, lease)) for lease in store.leases.get(holder, ())}
+            assert client.smembers(key("L", holder)) == held
+        for x in store.executions.values():
+            self._compare_execution(x)
+
+    def _compare_execution(self, x: Execution) -> None:
+        key = self.valkey._key
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hgetall(key("x", x.id))
+        for kind in ("live", "delay", "slots"):
+            pipe.smembers(key(kind, x.id))
+        pipe.lrange(key("wait", x.id), 0, -1)
+        head, live, delayed, slots, queue = pipe.execute()
+        assert {k: v for k, v in head.items() if v != ""} == {k: v for k, v in x.fields.items() if v != ""}
+        assert live == {f"{g}|{a}" for g, a in x.live}
+        assert delayed == {f"{g}|{a}" for g, a in x.delayed}
+        assert (slots, queue) == (x.slots, x.queue)
+        for number, generation in enumerate(x.generations):
+            rows = self.valkey.actions(x.id, number, generation.specs)
+            assert rows == {name: generation.actions.get(name, {}) for name in generation.specs}
+        assert self.valkey.events(x.id) == self.memory.events(x.id)
+
+
+class Invariants:
+    """What must hold after every step, whatever was done."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._final: dict[tuple[str, int, str], tuple[str, str]] = {}
+        self._events: dict[str, list[dict[str, Any]]] = {}
+
+    def check(self) -> None:
+        for x in self._store.executions.values():
+            self._check_claims(x)
+            self._check_slots(x)
+            self._check_final(x)
+            self._check_way_on(x)
+
+    def _rows(self, x: Execution) -> dict[tuple[int, str], dict[str, str]]:
+        return {(g, name): plan.actions.get(name, {}) for g, plan in enumerate(x.generations) for name in plan.specs}
+
+    def _check_claims(self, x: Execution) -> None:
+        rows = self._rows(x)
+        running = {place for place, row in rows.items() if row.get("status") == "running"}
+        assert x.live == running
+        assert x.delayed == {place for place, row in rows.items() if row.get("status") == "waiting"}
+        held = {(h, *lease[1:]) for h, leases in self._store.leases.items() for lease in leases if lease[0] == x.id}
+        assert held == {(rows[place]["holder"], *place) for place in running}
+        tokens = [rows[place]["token"] for place in running]
+        assert len(set(tokens)) == len(tokens)
+        assert "" not in tokens
+        if x.current > 0:  # a rollback never overlaps a live forward action
+            assert not [place for place in running if place[0] == 0]
+
+    def _check_slots(self, x: Execution) -> None:
+        limit = x.number("limit")
+        assert len(x.queue) == len(set(x.queue))
+        if not limit:
+            assert not x.slots
+            return
+        if not x.is_open(x.current):
+            return
+        assert len(x.slots) <= limit
+        assert {a for g, a in x.live if g == x.current} <= x.slots
+        rows = x.generations[x.current].actions
+        assert not [a for a in x.slots if rows.get(a, {}).get("status") in FINAL]
+
+    def _check_final(self, x: Execution) -> None:
+        for (generation, action), row in self._rows(x).items():
+            place = (x.id, generation, action)
+            if place in self._final:
+                assert (row["status"], row["outcome"]) == self._final[place]
+            elif row.get("status") in FINAL:
+                self._final[place] = (row["status"], row["outcome"])
+        before = self._events.get(x.id, [])
+        assert x.events[: len(before)] == before
+        assert [event["seq"] for event in x.events] == list(range(1, len(x.events) + 1))
+        self._events[x.id] = list(x.events)
+
+    def _check_way_on(self, x: Execution) -> None:
+        """No execution is left without a way on."""
+        outbox = self._store.outbox
+        parked = {(g, a) for e, g, a in self._store.parked if e == x.id}
+        if x.state in TERMINAL:
+            assert not parked
+            assert not any((x.live, x.slots, x.queue, x.delayed))
+        elif x.state == "pending":
+            assert f"ex:{x.id}" in outbox
+        elif x.state == "concluding":
+            assert f"con:{x.id}" in outbox
+            assert not parked
+        elif x.state == "stopping":
+            assert x.live
+        elif x.state == "rolling_back" and x.current == 0:
+            assert f"rb:{x.id}" in outbox
+        else:
+            self._check_stage(x, parked)
+
+    def _check_stage(self, x: Execution, parked: set[tuple[int, str]]) -> None:
+        rows, stage = x.generations[x.current].actions, x.number("stage")
+        steps = x.generations[x.current].plan.stages[stage].steps
+        open_ones = [name for name in steps if rows.get(name, {}).get("status") not in FINAL]
+        assert x.number("left") == len(open_ones)
+        if not open_ones:
+            assert f"adv:{x.id}|{x.current}|{stage}" in self._store.outbox
+        for name in open_ones:
+            status = rows.get(name, {}).get("status", "ready")
+            if status == "waiting":
+                assert f"p:{x.id}|{x.current}|{name}" in self._store.outbox
+                assert (x.current, name) not in parked
+            if (x.current, name) in parked and status == "ready":
+                # it waits for a slot, and all of them are taken
+                assert name in x.queue
+                assert len(x.slots) == x.number("limit")
+
+
+def finish(twins: Twins, execution: str, fresh: Callable[[], str]) -> None:
+    """Carry an execution to its end, as workers and coordinators would with every message lost."""
+    x = twins.memory._store.executions[execution]
+    for _ in range(200):
+        if x.state in TERMINAL:
+            return
+        for holder in ("w1", "w2", "w3"):
+            for lease in sorted(twins.memory.leases(holder)):
+                twins.call("expire", holder, lease, sure=True, error=WRONG)
+        twins.pass_time(2000)
+        twins.call("due", 99)
+        if x.state == "pending":
+            twins.call("conclude", execution, "refused")
+        elif x.state == "concluding":
+            twins.call("conclude", execution, x.fields.get("outcome", "completed"))
+        elif x.state == "rolling_back" and x.current == 0:
+            twins.call("cancel", execution, WRONG, undo=True)
+            empty = x.generations[0].plan.model_copy(update={"stages": ()})
+            twins.call("begin_rollback", execution, 0, empty, {}, remaining=[], timeout_s=1)
+        else:
+            stage = x.number("stage")
+            for name in x.generations[x.current].plan.stages[stage].steps if x.is_open(x.current) else ():
+                twins.call("claim", execution, x.current, [name], holder="w4", nonce=fresh(), signature="s")
+            for lease in sorted(twins.memory.leases("w4")):
+                twins.call("expire", "w4", lease, sure=True, error=WRONG)
+            twins.call("advance", execution, x.current, stage)
+    raise AssertionError(f"{execution} does not end: {x.fields}")
