@@ -1,7 +1,7 @@
 """What another service imports: submit strategies, follow them, ask for their results.
 
-Writes the ledger and its outbox, and reads events; needs no Celery. What it needs it imports inside its methods, and its
-addresses are arguments: in a foreign process nothing of ours but `executor` is loaded.
+Writes the ledger and its outbox, and reads events; needs no Celery. What it needs it imports inside its methods, and
+its addresses are arguments: in a foreign process nothing of ours but `executor` is loaded.
 """
 
 import asyncio

@@ -7,6 +7,8 @@ from typing import Any
 from executor.model.errors import ActionError, Classification
 
 MAX_RESULT_BYTES = 256 * 1024
+LARGEST_LIMIT = 16 * 1024 * 1024
+"""No setting allows more."""
 MAX_DEPTH = 64
 _LARGEST = 2**63
 _NOT_JSON = Classification("validation", "high", "fatal", "permanent", retryable=False)

@@ -56,9 +56,8 @@ def plan_way_back(
         fuse: whether neighbours on one device share a message.
     """
     way_back = WayBackPlan()
-    ordered = sorted(forward.stages, key=lambda stage: forward.stages.index(stage), reverse=True)
     # pieces of one sequence were cut only for publishing: they are one again on the way back
-    for kind, stages in groupby(ordered, key=lambda stage: stage.kind):
+    for kind, stages in groupby(reversed(forward.stages), key=lambda stage: stage.kind):
         if kind == "sequence":
             names = [name for stage in stages for name in reversed(stage.steps)]
             undos = [undo for name in names for undo in _undos(steps[name], actions.get(name, {}), way_back)]

@@ -57,7 +57,10 @@ class GaveUp(Exception):  # noqa: N818 - named for the fact
     def __init__(self, kept: Kept, status: int) -> None:
         self.kept = kept
         ended = f"by signal {-status}" if status < 0 else f"with status {status}"
-        super().__init__(f"{kept.name} cannot be started: it ended {ended} again and again")
+        said = _last_words(kept.log)
+        super().__init__(
+            f"{kept.name} cannot be started: it ended {ended} again and again{': ' + said if said else ''}"
+        )
 
 
 class _Child:
@@ -291,6 +294,15 @@ class Keeper:
                 signal.signal(which, handler)
             os.close(reading)
             os.close(writing)
+
+
+def _last_words(log: Path | None) -> str:
+    if log is None:
+        return ""
+    with contextlib.suppress(OSError):
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+    return ""
 
 
 def _end_with(parent: int) -> Callable[[], None]:

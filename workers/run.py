@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from executor.action import ActionType, Found, Json, SavedBytes, Snapshot
 from executor.model.errors import PERMANENT, ActionCancelled, ActionError, ActionTimedOut
 from executor.policies.classification import classify
-from executor.results import check_result
+from executor.results import MAX_RESULT_BYTES, check_result
 from workers.actions.isolation import call_isolated
 from workers.masking import SecretValues
 
@@ -26,6 +26,7 @@ class ActionRun:
         guard: called by `proceed` after its own checks; raises `ActionError` when no effect may follow.
         report: receives progress, 0.0 to 1.0, with a masked message.
         environment: where ``secret://env/NAME`` is read; None is the worker's own.
+        max_result_bytes: largest result, as JSON.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class ActionRun:
         log: logging.Logger | None = None,
         snapshot: Json | None = None,
         environment: Mapping[str, str] | None = None,
+        max_result_bytes: int = MAX_RESULT_BYTES,
     ) -> None:
         self.parameters = parameters
+        self.max_result_bytes = max_result_bytes
         self.execution = execution
         self.action = action
         self.device = device
@@ -120,7 +123,7 @@ def perform(action_type: ActionType, method: Method, run: ActionRun, *arguments:
 
 def _checked(method: Method, value: Any, run: ActionRun) -> Any:
     if method in ("execute", "compensate"):
-        check_result(value)
+        check_result(value, limit=run.max_result_bytes)
         return run.secrets.mask_value(value)
     if method == "check" and not isinstance(value, Found):
         raise TypeError(f"check returned {value!r}, not DONE, NOT_DONE or UNKNOWN of Found")

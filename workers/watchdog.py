@@ -114,7 +114,7 @@ class Watchdog:
             except Unreachable as error:
                 _log.warning("cannot watch: %s", error)
                 self._pulse.calm(time.monotonic())
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # whatever it is, the next turn tries again: a watchdog that has died helps nobody
                 _log.exception("a turn of the watchdog failed")
 

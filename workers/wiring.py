@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from celery import Celery
 from pydantic import BaseModel
@@ -35,6 +35,7 @@ from workers.lease import Leases
 from workers.publisher import CeleryOutlet, Publisher
 from workers.run import ActionRun, perform
 from workers.runner import Runner
+from workers.upkeep import Upkeep
 from workers.watchdog import Watchdog
 
 _log = logging.getLogger("rex.worker")
@@ -46,9 +47,10 @@ _PATIENCE_S = 600.0
 class DevicePerformer:
     """Runs action code on this device."""
 
-    def __init__(self, ledger: ValkeyLedger, saved: FileStore) -> None:
+    def __init__(self, ledger: ValkeyLedger, saved: FileStore, max_result_bytes: int) -> None:
         self._ledger = ledger
         self._saved = saved
+        self._max_result_bytes = max_result_bytes
 
     def prepare(self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None) -> Run:
         step = claimed.step
@@ -65,10 +67,18 @@ class DevicePerformer:
             saved=self._saved,
             report=lambda fraction, message: self._ledger.progress(claimed, fraction, message),
             snapshot=snapshot,
+            max_result_bytes=self._max_result_bytes,
         )
 
     def perform(self, kind: ActionType, method: Any, run: Any, *arguments: Any) -> Any:
         return perform(kind, method, run, *arguments)
+
+
+class Part(Protocol):
+    """A thread of a node."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Node:
@@ -79,12 +89,16 @@ class Node:
         self.settings = settings
         self.name = f"{platform.node()}-{os.getpid()}"
         self.incarnation = f"{self.name}-{uuid.uuid4().hex[:12]}"
-        self._publisher: Publisher | None = None
-        self._watchdog: Watchdog | None = None
+        self._parts: list[Part] = []
 
     @cached_property
     def ledger(self) -> ValkeyLedger:
-        ledger = ValkeyLedger(str(self.settings.ledger_url), name=f"rex:{self.incarnation}", patience_s=_PATIENCE_S)
+        ledger = ValkeyLedger(
+            str(self.settings.ledger_url),
+            name=f"rex:{self.incarnation}",
+            patience_s=_PATIENCE_S,
+            power_safe=self.settings.distributed.durability == "power",
+        )
         ledger.outlet = CeleryOutlet(self.app, ledger)
         return ledger
 
@@ -114,10 +128,13 @@ class Node:
         )
 
     @cached_property
+    def store(self) -> FileStore:
+        return FileStore(Path(self.settings.state_dir) / "saved", self.settings.rollback.store_max_bytes)
+
+    @cached_property
     def runner(self) -> Runner:
-        store = FileStore(Path(self.settings.state_dir) / "saved", self.settings.rollback.store_max_bytes)
-        engine = ExecutionEngine(self.catalogue, DevicePerformer(self.ledger, store), self.ledger)
-        return Runner(self.ledger, engine, self.leases)
+        performer = DevicePerformer(self.ledger, self.store, self.settings.execution.max_result_bytes)
+        return Runner(self.ledger, ExecutionEngine(self.catalogue, performer, self.ledger), self.leases)
 
     def join(self, queues: Sequence[str], concurrency: int) -> None:
         """Announce this process, before it consumes; and begin what its role asks for."""
@@ -138,26 +155,37 @@ class Node:
         beat = os.environ.get("REX_BEAT_FD")
         self.leases.start(int(beat) if beat else None)
         if CONTROL in queues:
-            # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
-            self.ledger.outlet = CeleryOutlet(self.app, self.ledger, here={CONCLUDE: self.executor.conclude})
-            self._publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
-            self._publisher.start()
-            self._watchdog = Watchdog(
-                self.ledger, DeadLetters(self.app), self._publish_again, self.settings, name=self.incarnation
-            )
-            self._watchdog.start()
+            self._coordinate()
         if devices:
-            # the first action should not pay for loading every type
-            threading.Thread(target=self._warm_up, name="rex-warm-up", daemon=True).start()
+            self._serve()
+
+    def _coordinate(self) -> None:
+        # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
+        self.ledger.outlet = CeleryOutlet(self.app, self.ledger, here={CONCLUDE: self.executor.conclude})
+        publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
+        watchdog = Watchdog(
+            self.ledger, DeadLetters(self.app), self._publish_again, self.settings, name=self.incarnation
+        )
+        self._begin(publisher, watchdog)
+
+    def _serve(self) -> None:
+        _ = self.runner  # made before threads ask for it
+        self._begin(Upkeep(self.store, self.ledger, self.settings.execution.retention))
+        # the first action should not pay for loading every type
+        threading.Thread(target=self._warm_up, name="rex-warm-up", daemon=True).start()
+
+    def _begin(self, *parts: Part) -> None:
+        for part in parts:
+            part.start()
+            self._parts.append(part)
 
     def leave(self) -> None:
         """End in order."""
-        for part in (self._publisher, self._watchdog):
-            if part is not None:
-                part.stop()
+        for part in self._parts:
+            part.stop()
         self.leases.stop()
         with contextlib.suppress(Unreachable):
-            self.leases._ledger.leave(self.incarnation)  # type: ignore[attr-defined]
+            self.ledger.leave(self.incarnation)
 
     def _warm_up(self) -> None:
         from executor import expressions

@@ -190,8 +190,8 @@ def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
         for name in stage.steps:
             step = steps[name]
             rule: dict[str, Any] = {
-                "s": number, "t": round(step.timeout_s * 1000) * (2 if step.fallback else 1), "d": step.device, "f": step.on_failure,
-                "p": before, "id": step.idempotent or None, "i": step.reads.inputs or None,
+                "s": number, "t": round(step.timeout_s * 1000) * (2 if step.fallback else 1), "d": step.device,
+                "f": step.on_failure, "p": before, "id": step.idempotent or None, "i": step.reads.inputs or None,
                 "c": step.reads.context or None, "r": list(step.reads.actions) or None,
                 "n": [list(need) for need in step.needs] or None, "u": step.undoes,
                 "w": "undo_fallback" if step.of_fallback else None,

@@ -206,9 +206,10 @@ def _value(worker: Worker, request: Json) -> Any:
         import asyncio
 
         value = asyncio.run(_awaited(value))
-    from executor.results import check_result
+    from executor.results import LARGEST_LIMIT, check_result
 
-    check_result(value)
+    # whether it is JSON is found where it was made; the worker knows the limit in force
+    check_result(value, limit=LARGEST_LIMIT)
     return value
 
 

@@ -126,7 +126,11 @@ def _processes(given: argparse.Namespace, state: Path, server: EmbeddedServer) -
     def log(name: str) -> Path | None:
         return state / f"{name}.log" if given.private else None
 
-    kept = [server.kept(log("server")), processes.coordinator(environ=environ, folder=folder, log=log("coordinator"))]
+    # the server's own log would stand between the lines of the workers
+    kept = [
+        server.kept(state / "server.log"),
+        processes.coordinator(environ=environ, folder=folder, log=log("coordinator")),
+    ]
     for device in given.devices:
         kept.append(
             processes.worker(

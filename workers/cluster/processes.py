@@ -78,6 +78,6 @@ def flower(port: int, *, environ: Mapping[str, str], folder: Path, log: Path | N
     told = environ if guarded else {**environ, "FLOWER_UNAUTHENTICATED_API": "true"}
     argv = (
         sys.executable, "-P", "-m", "celery", "--app", "workers", "flower", "--address=127.0.0.1", f"--port={port}",
-        "--logging=warning",
+        "--logging=error",
     )  # fmt: skip
     return Kept("flower", argv, told, folder, beats=False, log=log)
