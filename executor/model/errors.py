@@ -6,6 +6,7 @@ RexError
 ├── Unreachable              broker or ledger does not answer, or refuses us
 ├── UnknownExecution         no such execution, or retention has removed it
 ├── NotAllowedNow            the state of the execution forbids it
+├── SettingsInvalid          a setting is unknown or wrong
 ├── LedgerFull               the server refuses writes for want of memory
 └── ActionError              an action failed; carries what retry and rollback decide by
     ├── ActionTimedOut       the attempt's deadline passed
@@ -99,6 +100,10 @@ class UnknownExecution(RexError):
 
 class NotAllowedNow(RexError):
     """The state of the execution forbids it."""
+
+
+class SettingsInvalid(RexError):
+    """A setting is unknown or wrong."""
 
 
 class LedgerFull(RexError):
