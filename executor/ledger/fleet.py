@@ -79,7 +79,7 @@ class FleetLedger(LedgerReading):
             self._call("strike", *listed)
 
     def wait_for_nudge(self, timeout_s: float) -> None:
-        """Sleep until something is put into an empty outbox, at most `timeout_s` seconds."""
+        """Sleep until something is put into the outbox that is due within a second, at most `timeout_s` seconds."""
         with reachable(self.url):
             self._blocking().blpop([self._key("nudge")], timeout=timeout_s)
 

@@ -154,9 +154,10 @@ class MemoryFleet(MemoryReading):
                     del self._store.outbox[name]
 
     def wait_for_nudge(self, timeout_s: float) -> None:
-        """Sleep until something is put into an empty outbox, at most `timeout_s` seconds."""
+        """Sleep until something is put into the outbox that is due within a second, at most `timeout_s` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._store.outbox), timeout=timeout_s)
+            self._changed.wait_for(lambda: self._store.nudged, timeout=timeout_s)
+            self._store.nudged = False
 
     # -- who leads ----------------------------------------------------------------------------------------------------
 

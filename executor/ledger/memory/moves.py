@@ -8,6 +8,7 @@ from executor.ledger.wire import EFFECTS
 
 FORMAT = 1
 RESEND_MS = 2000
+IDLE_MS = 1000
 TAKEOVERS = 5
 FENCED_MS = 86_400_000
 EVENT_OF = {
@@ -45,6 +46,7 @@ class Moves:
         self.store.entries += 1
         text = json.dumps(entry)
         self.store.outbox[name] = Entry(due, self.store.entries, text)
+        self.store.nudged |= due < self.now + IDLE_MS
         if now:
             self.sending += [f"{name}#{self.store.entries}", text]
 

@@ -90,6 +90,8 @@ class Store:
     deadlines: dict[str, int] = field(default_factory=dict)
     outbox: dict[str, Entry] = field(default_factory=dict)
     entries: int = 0
+    nudged: bool = False
+    """Something was put into the outbox that is due before whoever sends looks again by himself."""
     parked: dict[Lease, str] = field(default_factory=dict)
     """Messages that wait for a slot, or for another holder to end; one place per action collapses duplicates."""
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
