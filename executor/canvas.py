@@ -96,7 +96,8 @@ def _error_callback(app: Celery, strategy: str, execution: str) -> Signature:
         task_names.BEGIN_ROLLBACK,
         args=(execution,),
         immutable=True,
-        options={"queue": CONTROL, "shadow": f"{strategy} / begin rollback"},
+        # whoever publishes a task whose result is kept subscribes to that result
+        options={"queue": CONTROL, "shadow": f"{strategy} / begin rollback", "ignore_result": True},
     )
 
 
