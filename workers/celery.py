@@ -1,16 +1,15 @@
 """The one Celery app, for ``celery -A workers``."""
 
-from celery import Celery
-
 from config.celery import celery_config
+from workers.publisher import BatchingCelery
 from workers.signals import connect_signals
 from workers.tasks import control, run
 from workers.wiring import node_of
 
 
-def make_app() -> Celery:
+def make_app() -> BatchingCelery:
     """The app, configured from the settings of this process."""
-    made = Celery("workers")
+    made = BatchingCelery("workers")
     made.config_from_object(celery_config(node_of(made).settings))
     run.register(made, lambda: node_of(made).runner)
     control.register(made, lambda: node_of(made).executor, lambda: node_of(made).rollback)

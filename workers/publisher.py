@@ -1,14 +1,15 @@
 """The outbox's way to the broker: what a script decided is sent by whoever called it, or by any coordinator."""
 
+import contextlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 from celery import Celery
 from celery.canvas import Signature, signature
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
 from config.queues import CONTROL
 from executor.canvas import stage_canvas
@@ -22,8 +23,12 @@ _log = logging.getLogger("rex.publisher")
 
 LARGE_STAGE = 100
 """Messages from which on a stage is published by a thread of its own."""
+_BATCH = 50
+"""Messages that go to the broker in one call."""
 _IDLE_S = 1.0
+"""What is due within a second wakes the publisher; it looks by itself for the rest."""
 _TICK_S = 0.02
+_NOT_SENT = (OperationalError, BatchPublishError, OSError, Unreachable)
 
 
 class Outbox(Protocol):
@@ -33,10 +38,34 @@ class Outbox(Protocol):
     def wait_for_nudge(self, timeout_s: float) -> None: ...
 
 
+class BatchingCelery(Celery):  # type: ignore[misc]
+    """Celery that can publish many messages in few calls; its own chord drops the producer that it is given."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._publishing = threading.local()
+        super().__init__(*arguments, **named)
+
+    @contextlib.contextmanager
+    def in_batches(self) -> Iterator[None]:
+        """What this thread publishes in the block goes out `_BATCH` at a time, the rest at its end."""
+        with self.producer_pool.acquire(block=True) as producer, producer.batch(_BATCH):
+            self._publishing.producer = producer
+            try:
+                yield
+            finally:
+                self._publishing.producer = None
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """The given producer, that of the batch, or one from the pool."""
+        return super().producer_or_acquire(producer or getattr(self._publishing, "producer", None))
+
+
 class CeleryOutlet:
     """Publishes entries of the outbox with Celery."""
 
-    def __init__(self, app: Celery, ledger: Outbox, here: Mapping[str, Callable[..., None]] | None = None) -> None:
+    def __init__(
+        self, app: BatchingCelery, ledger: Outbox, here: Mapping[str, Callable[..., None]] | None = None
+    ) -> None:
         """
         Args:
             app: by which messages go out.
@@ -56,7 +85,7 @@ class CeleryOutlet:
             try:
                 if self._publish(item):
                     sent.append(item.id)
-            except (OperationalError, OSError) as error:
+            except _NOT_SENT as error:
                 _log.warning("cannot publish %s yet: %s", item.id, error)
         self._ledger.strike(sent)
 
@@ -67,7 +96,7 @@ class CeleryOutlet:
             if entry["task"] in self._here:
                 self._here[entry["task"]](*entry["args"])
                 return False
-            self._app.send_task(entry["task"], entry["args"], task_id=entry["id"], queue=CONTROL)
+            self._app.send_task(entry["task"], entry["args"], task_id=entry["id"], queue=CONTROL, ignore_result=True)
             return entry["task"] not in CONTROL_TASKS
         if entry["kind"] == "signature":
             signature(json.loads(entry["signature"]), app=self._app).apply_async()
@@ -92,9 +121,10 @@ class CeleryOutlet:
 
     def _publish_large(self, name: str, canvas: Signature) -> None:
         try:
-            canvas.apply_async()
+            with self._app.in_batches():
+                canvas.apply_async()
             self._ledger.strike([name])
-        except (OperationalError, OSError, Unreachable) as error:
+        except _NOT_SENT as error:
             _log.warning("cannot publish %s yet: %s", name, error)
 
 
@@ -124,7 +154,5 @@ class Publisher:
         outgoing, wait_s = self._ledger.due(200)
         if outgoing:
             self._outlet.send(outgoing)
-        elif wait_s is None:
-            self._ledger.wait_for_nudge(_IDLE_S)
-        else:
-            self._done.wait(min(_TICK_S, wait_s))
+        elif wait_s is None or wait_s > 0:
+            self._ledger.wait_for_nudge(_IDLE_S if wait_s is None else min(_IDLE_S, wait_s))

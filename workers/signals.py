@@ -3,17 +3,17 @@
 import threading
 from typing import Any
 
-from celery import Celery
 from celery import signals as celery_signals
 
 from config.celery import transport_options
 from workers.broker import install_surviving_transport
+from workers.publisher import BatchingCelery
 from workers.wiring import node_of
 
 _GATHER_S = 0.05
 
 
-def connect_signals(app: Celery) -> None:
+def connect_signals(app: BatchingCelery) -> None:
     """Let the worker of `app` become a node of the cluster; other apps in the process are left alone."""
 
     def before_anything(instance: Any = None, conf: Any = None, **_: Any) -> None:
