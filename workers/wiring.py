@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from celery import Celery
 from pydantic import BaseModel
 
 from config.queues import CONTROL, device_of
@@ -32,7 +31,7 @@ from rollback.manager import RollbackManager
 from rollback.stores import FileStore
 from workers.broker import DeadLetters
 from workers.lease import Leases
-from workers.publisher import CeleryOutlet, Publisher
+from workers.publisher import BatchingCelery, CeleryOutlet, Publisher
 from workers.run import ActionRun, perform
 from workers.runner import Runner
 from workers.upkeep import Upkeep
@@ -84,7 +83,7 @@ class Part(Protocol):
 class Node:
     """One worker process: what it is made of, and its life."""
 
-    def __init__(self, app: Celery, settings: Settings) -> None:
+    def __init__(self, app: BatchingCelery, settings: Settings) -> None:
         self.app = app
         self.settings = settings
         self.name = f"{platform.node()}-{os.getpid()}"
@@ -204,7 +203,7 @@ def _end_now() -> None:
     os._exit(70)
 
 
-def node_of(app: Celery) -> Node:
+def node_of(app: BatchingCelery) -> Node:
     """The one node of this process's app."""
     node: Node | None = getattr(app, "rex_node", None)
     if node is None:
