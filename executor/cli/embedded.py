@@ -79,6 +79,11 @@ class EmbeddedCluster:
         """The devices as options of `rex up`."""
         return "".join(f" --device {device}" for device in self._devices)
 
+    @property
+    def has_saved_bytes(self) -> bool:
+        """Whether any action saved what was there before it."""
+        return any(path.is_file() for path in (self.folder / "saved").rglob("*"))
+
     def release(self) -> None:
         """The directory is needed no more."""
         (self.folder / "keep").unlink(missing_ok=True)

@@ -105,10 +105,11 @@ class Follower:
         heard, lonely = 0, False
         while True:
             if interrupts.count > heard:
+                if heard == 0:
+                    on_interrupt()
                 heard = interrupts.count
                 if heard > 1:
                     raise Left
-                on_interrupt()
             now = time.monotonic()
             if wait_s is not None and now - began > wait_s:
                 raise TookTooLong

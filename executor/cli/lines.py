@@ -28,6 +28,8 @@ def _said(name: str, data: dict[str, Any]) -> str:
         return f"rollback {rest[0]}{status}{because}"
     if rest[0] == "stopping":
         return f"execution {_STOPS.get(data['mode'], 'stopping')}{because}"
+    if reason.startswith(rest[0]):  # "cancelled: Ctrl-C"
+        return f"execution {_one_line(reason)}"
     return f"execution {rest[0]}{because}"
 
 

@@ -95,5 +95,9 @@ def undone_action(step: str) -> str:
 
 def reason_of(data: dict[str, Any]) -> str:
     """What an event says about why."""
-    error = data.get("error")
-    return str(error["message"]) if isinstance(error, dict) else str(data.get("reason") or "")
+    for told in (data.get("error"), data.get("reason")):
+        if isinstance(told, dict):
+            return str(told["message"])
+        if told:
+            return str(told)
+    return ""

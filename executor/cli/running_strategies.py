@@ -48,7 +48,7 @@ def _run_on(
         status, report = _follow(cluster, execution, given.strategy.name, as_json=as_json, wait_s=wait_s, own=own,
                                  interrupts=interrupts)  # fmt: skip
     if own is not None and report is not None:
-        if status == REMAINING:
+        if status == REMAINING and own.has_saved_bytes:
             own.keep(f"something of {execution} is left for a person")
             saved = own.folder / "saved"
             note(f"bytes from before lie in {saved}; remove {own.folder} when they are not needed any more")
