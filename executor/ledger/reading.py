@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from executor.ledger.connection import connect, reachable
 from executor.ledger.wire import Lease, lease
 from executor.model.errors import UnknownExecution
+from executor.model.execution import OpenStage
 from executor.model.plan import Plan, Step
 
 if TYPE_CHECKING:
@@ -97,6 +98,20 @@ class LedgerReading:
                 found += self._client.zrange(self._key("done"), 0, limit - len(found) - 1, desc=True)
         return [str(name) for name in found]
 
+    def open_stages(self) -> dict[str, OpenStage]:
+        """The open stage of every execution that has one with actions left."""
+        names = self.executions(limit=1_000_000, finished=False)
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.hmget(self._key("x", name), "state", "left", "gen", "stage", "opened")
+            rows = pipe.execute()
+        return {
+            name: OpenStage(int(gen), int(stage), int(opened))
+            for name, (state, left, gen, stage, opened) in zip(names, rows, strict=True)
+            if state in ("running", "rolling_back") and stage is not None and int(left or 0) > 0
+        }
+
     def finished_before(self, age_s: float, limit: int) -> list[str]:
         """Ids of executions that ended more than `age_s` seconds ago, oldest first."""
         before = self.now_ms() - round(age_s * 1000)
@@ -119,7 +134,7 @@ class LedgerReading:
 
     def events(self, execution: str, *, after: int = 0, wait_s: float = 0.0, limit: int = 500) -> list[dict[str, Any]]:
         """Events of an execution with ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
-        key = self._key("ev", execution)
+        key, after = self._key("ev", execution), max(0, after)
         with reachable(self.url):
             reply: Any = (
                 self._blocking().xread({key: f"{after}-0"}, count=limit, block=max(1, round(wait_s * 1000)))

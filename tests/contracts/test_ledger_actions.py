@@ -223,3 +223,4 @@ def test_events_have_no_gaps_and_the_right_names(ledger: AnyLedger) -> None:
     assert [event["id"] for event in events] == [f"E1-{event['seq']}" for event in events]
     assert [event["seq"] for event in ledger.events("E1", after=3, limit=2)] == [4, 5]
     assert ledger.events("E1", after=len(events), wait_s=0.01) == []
+    assert ledger.events("E1", after=-1) == events

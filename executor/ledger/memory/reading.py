@@ -100,7 +100,7 @@ class MemoryReading:
 
         def found() -> list[dict[str, Any]]:
             x = self._store.executions.get(execution)
-            return x.events[after : after + limit] if x else []
+            return x.events[max(0, after) : max(0, after) + limit] if x else []
 
         with self._changed:
             if wait_s > 0:
