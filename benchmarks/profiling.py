@@ -16,18 +16,21 @@ from benchmarks.graphs import DEVICES, GRAPHS
 from benchmarks.measure import Say, run_once
 
 _ROUNDS = 3
+_SAMPLED_S = 10
+_IDLE = (".wait (threading.py", "poll (", "_worker (concurrent")
 _PARTS = (
-    # the first frame from the outside that matches names the part
-    ("claim", ("_claim (", "Runner._claim")),
-    ("settle", ("_settle (",)),
-    ("the action itself", ("execute_action (",)),
-    ("lease, task events of fused actions", ("hold (", "showing (")),
-    ("counting of the chord", ("on_chord_part_return (", "mark_as_done (")),
-    ("acknowledgement", ("acknowledge (", "ack_log_error (", "ack (")),
-    ("task events", ("send_event (", "publish (celery/events", "_publish (celery/events")),
-    ("fetching a message", ("_brpop_read (", "_brpop_start (", "on_readable (", "handle_event (")),
-    ("renewal", ("_renew_for_ever (",)),
-    ("tracing of the task", ("trace_task (", "fast_trace_task (")),
+    # a stack belongs to the first part of which it has a frame; frames look like ``Runner.run (workers/runner.py:1)``
+    ("claim", ("Runner._claim ",)),
+    ("settle", ("Runner._settle ",)),
+    ("the action itself", ("execute_action ",)),
+    ("lease and task events of fused actions", (".hold ", ".showing ")),
+    ("the rest of the task's body", ("Runner.run ",)),
+    ("counting of the chord", ("on_chord_part_return ",)),
+    ("acknowledgement", ("ack_log_error ",)),
+    ("task events", ("EventDispatcher.flush ", "send_event ", "EventDispatcher.send ")),
+    ("fetching a message", ("on_readable ", "_brpop_start ")),
+    ("tracing and handing over", ("trace_task ", "apply_target ", "_process_task ", "_WorkItem.run ")),
+    ("renewal", ("_renew_for_ever ",)),
 )
 
 
@@ -83,11 +86,11 @@ def _parts(cluster: Cluster, run: Any) -> dict[str, float]:
         output = Path(folder) / "samples"
         worker = cluster.sides["rex"].processes[DEVICES[0]]
         spy = subprocess.Popen(
-            ["py-spy", "record", "--pid", str(worker.pid), "--format", "raw", "--gil", "--output", str(output),
-             "--duration", "6", "--rate", "200"],
+            ["py-spy", "record", "--pid", str(worker.pid), "--format", "raw", "--output", str(output),
+             "--duration", str(_SAMPLED_S), "--rate", "100"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        until = time.monotonic() + 6
+        until = time.monotonic() + _SAMPLED_S
         while time.monotonic() < until:
             run()
         spy.wait(30)
@@ -95,17 +98,16 @@ def _parts(cluster: Cluster, run: Any) -> dict[str, float]:
 
 
 def shares(stacks: Iterable[str]) -> dict[str, float]:
-    """Share of each part, of lines such as ``frame;frame;frame 12``; the largest first."""
+    """Share of each part, of lines such as ``frame;frame;frame 12`` that are not idle; the largest first."""
     counted: Counter[str] = Counter()
     for line in stacks:
         stack, _, count = line.rpartition(" ")
-        counted[_part(stack.split(";"))] += int(count)
+        frames = stack.split(";")
+        if not any(mark in frames[-1] for mark in _IDLE):
+            counted[_part(frames)] += int(count)
     total = sum(counted.values()) or 1
     return {name: count / total for name, count in counted.most_common()}
 
 
 def _part(frames: list[str]) -> str:
-    for name, marks in _PARTS:
-        if any(frame.startswith(mark) or mark in frame for frame in frames for mark in marks):
-            return name
-    return "else"
+    return next((name for name, marks in _PARTS if any(mark in frame for frame in frames for mark in marks)), "else")
