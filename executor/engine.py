@@ -154,7 +154,7 @@ class ExecutionEngine:
         step = claimed.step
         if isinstance(error, (ActionTimedOut, ActionCancelled, Interrupted)) and attempt.effect == "started":
             attempt.effect = "unknown"
-        told = describe(error, step.undoes or step.id)
+        told = error.told(step.undoes or step.id)
         if isinstance(error, ActionCancelled) or hold.cancelled():
             return Ended("cancelled", error=told, effect=attempt.effect)
         if worth_retrying(step.retry, claimed.attempt, error.classification):
@@ -231,16 +231,6 @@ def checked_parameters(kind: ActionType, parameters: Json) -> BaseModel:
             f"{'.'.join(map(str, problem['loc'])) or 'with'}: {problem['msg']}" for problem in error.errors()
         )
         raise ActionError(f"{kind.uses} cannot take its parameters: {problems}", CONFIGURATION) from None
-
-
-def describe(error: ActionError, action: str) -> Json:
-    """The error as it stands in results and events."""
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "classification": error.classification.as_dict(),
-        "action": action,
-    }
 
 
 def _has(kind: ActionType, method: str) -> bool:

@@ -51,7 +51,7 @@ class Kept:
     """Where its output goes; None: to our standard error."""
 
 
-class GaveUp(Exception):  # noqa: N818 - named for the fact
+class GaveUp(Exception):
     """A process could not be started; `kept` is which."""
 
     def __init__(self, kept: Kept, status: int) -> None:

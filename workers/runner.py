@@ -14,11 +14,11 @@ from workers.lease import Leases
 _log = logging.getLogger("rex.runner")
 
 
-class NotNow(Exception):  # noqa: N818 - it is no error: the message is parked, or has nothing to do
+class NotNow(Exception):
     """The task ends with Celery's `Ignore`: its canvas does not go on."""
 
 
-class ActionFailed(Exception):  # noqa: N818 - the name is what Flower shows
+class ActionFailed(Exception):
     """An action failed and ended its execution; Celery calls the canvas's error callback."""
 
 

@@ -6,17 +6,14 @@ Runs in every coordinator; one leads. All its acts are compare-and-set scripts, 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Protocol
 
-from config.queues import device_queue
 from config.settings import Settings
 from executor.ledger.valkey import ValkeyLedger
-from executor.model.errors import NO_DEVICE, TIMEOUT, ActionError, ActionTimedOut, Interrupted, Unreachable
-from executor.model.execution import FINAL
-from executor.model.plan import Plan, message_id
+from executor.model.errors import TIMEOUT, ActionTimedOut, Interrupted, Unreachable
+from workers.stages import StageWatch
 
 _log = logging.getLogger("rex.watchdog")
 
@@ -24,8 +21,6 @@ TICK_S = 0.2
 LEAD_S = 2.0
 SETTLE_DOWN_S = 3.0
 """After a failure of our own polls, or a restart of the server, nobody is declared dead for so long."""
-CLAIMABLE_S = 10.0
-"""An action that nobody has claimed for so long may have lost its message."""
 OVERSTAY_S = 10.0
 """A living worker that still holds an action so long after its deadline has lost track of it."""
 
@@ -65,7 +60,6 @@ class Messages(Protocol):
     """What the watchdog needs of the broker."""
 
     def restore(self, owner: str) -> int: ...
-    def message_ids(self, queues: Iterable[str], owners: Iterable[str]) -> set[str]: ...
 
 
 class Watchdog:
@@ -75,7 +69,7 @@ class Watchdog:
         self,
         ledger: ValkeyLedger,
         messages: Messages,
-        publish_again: Callable[[Plan, str, int, int, list[str]], None],
+        stages: StageWatch,
         settings: Settings,
         *,
         name: str,
@@ -84,13 +78,13 @@ class Watchdog:
         Args:
             ledger: where it looks and acts.
             messages: the broker.
-            publish_again: sends the messages of a stage that begin with the named actions once more.
+            stages: looks at open stages.
             settings: its bounds.
             name: who it is, among the coordinators.
         """
         self._ledger = ledger
         self._messages = messages
-        self._publish_again = publish_again
+        self._stages = stages
         self._settings = settings
         self._name = name
         self._pulse = _Pulse()
@@ -124,7 +118,7 @@ class Watchdog:
         self._bury_the_dead(now)
         for what, every_s, act in (
             ("executions", 0.5, self._end_overdue),
-            ("stages", 1.0, self._look_at_stages),
+            ("stages", 1.0, self._stages.look),
             ("leases", 2.0, self._end_overstayed),
             ("sweep", 2.0, self._sweep),
             ("retention", 30.0, self._forget_old),
@@ -167,7 +161,7 @@ class Watchdog:
     def _end_lease(self, name: str, worker: dict[str, Any], lease: tuple[str, int, str], *, gone: bool) -> None:
         where = worker.get("host", "its host")
         error = Interrupted(f"the worker that ran {lease[2]} ({name} on {where}) died")
-        self._ledger.expire(name, lease, sure=gone, error=_described(error, lease[2]))
+        self._ledger.expire(name, lease, sure=gone, error=error.told(lease[2]))
 
     def _restore(self, name: str) -> None:
         moved = self._messages.restore(name)
@@ -189,7 +183,7 @@ class Watchdog:
     def _end_overstayed(self) -> None:
         for name, lease in self._ledger.overstayed(OVERSTAY_S):
             error = ActionTimedOut(f"{lease[2]} was still held long after its deadline", TIMEOUT)
-            self._ledger.expire(name, lease, sure=False, error=_described(error, lease[2]))
+            self._ledger.expire(name, lease, sure=False, error=error.told(lease[2]))
 
     # -- executions ---------------------------------------------------------------------------------------------------
 
@@ -198,67 +192,7 @@ class Watchdog:
             error = ActionTimedOut(
                 "the time of the execution is over (limits.timeout, or that of its rollback)", TIMEOUT
             )
-            self._ledger.overdue(execution, _described(error, None))
-
-    def _look_at_stages(self) -> None:
-        served = {device for worker in self._ledger.workers().values() for device in worker["devices"]}
-        now_ms = self._ledger.now_ms()
-        for execution in self._ledger.executions(limit=100_000, finished=False):
-            head = self._ledger.head(execution)
-            if head["state"] in ("running", "rolling_back") and int(head.get("left", 0)) > 0:
-                self._look_at_stage(execution, head, served, now_ms)
-
-    def _look_at_stage(self, execution: str, head: dict[str, str], served: set[str], now_ms: int) -> None:
-        generation, number = int(head["gen"]), int(head["stage"])
-        opened = int(head["opened"])
-        plan = self._ledger.plan(execution, generation)
-        if plan is None or number < 0:
-            return
-        stage = plan.stages[number]
-        devices = {
-            step: device for message, device in zip(stage.messages, stage.queues, strict=True) for step in message
-        }
-        if now_ms - opened < CLAIMABLE_S * 1000 and served >= set(stage.queues):
-            return
-        actions = self._ledger.actions(execution, generation, stage.steps)
-        ready = _claimable(stage.kind, stage.steps, actions)
-        unserved = [name for name in ready if devices[name] not in served]
-        self._wait_for_devices(execution, generation, unserved, devices)
-        noted = [name for name in ready if devices[name] in served and "unserved" in actions[name]]
-        if noted:
-            self._ledger.served(execution, generation, noted)
-        old = [
-            name
-            for name in ready
-            if devices[name] in served and now_ms - int(actions[name].get("since", opened)) >= CLAIMABLE_S * 1000
-        ]
-        if old:
-            self._look_for_messages(plan, execution, generation, number, old)
-
-    def _wait_for_devices(self, execution: str, generation: int, names: list[str], devices: dict[str, str]) -> None:
-        wait = self._settings.distributed.device_wait
-        for name in names:
-            error = no_device_error(name, devices[name], wait)
-            self._ledger.abandon(execution, generation, name, wait_s=wait.total_seconds(), error=error)
-
-    def _look_for_messages(self, plan: Plan, execution: str, generation: int, number: int, old: list[str]) -> None:
-        stage = plan.stages[number]
-        waiting = self._ledger.waiting(execution, generation, old)
-        lost = [name for name in old if name not in waiting]
-        if not lost:
-            return
-        queues = {device_queue(device) for device in stage.queues}
-        present = self._messages.message_ids(queues, self._ledger.counters())
-        # a message is named by its first action, also when that is done and a later one is waited for
-        wanted = []
-        for message in stage.messages:
-            missing = [name for name in message if name in lost]
-            ids = {message_id(execution, generation, number, name) for name in message}
-            if missing and not ids & present:
-                wanted += missing
-        if wanted and (still := self._ledger.touch(execution, generation, wanted)):
-            _log.warning("publishing again what has lost its message: %s of %s", ", ".join(still), execution)
-            self._publish_again(plan, execution, generation, number, still)
+            self._ledger.overdue(execution, error.told(None))
 
     def _forget_old(self) -> None:
         age_s = self._settings.execution.retention.total_seconds()
@@ -266,38 +200,6 @@ class Watchdog:
             self._ledger.forget(execution)
 
 
-def _claimable(kind: str, steps: Iterable[str], actions: dict[str, dict[str, str]]) -> list[str]:
-    """Actions of an open stage that a worker could claim now; of a sequence only the first that has not ended."""
-    ready = []
-    for name in steps:
-        status = actions[name].get("status", "ready")
-        if status not in FINAL:
-            if status == "ready":
-                ready.append(name)
-            if kind == "sequence":
-                break
-    return ready
-
-
 def _connections(worker: dict[str, Any], name: str) -> set[str]:
     """Names under which a worker's connections stand in ``CLIENT LIST``."""
     return set(worker.get("clients", ())) | {f"w:{name}", f"rex:{name}"}
-
-
-def no_device_error(action: str, device: str, wait: timedelta) -> dict[str, Any]:
-    """What is said of an action whose device has no worker: at once, and again when the wait is over."""
-    error = ActionError(
-        f"no worker serves device {device!r}, which {action} needs; waiting up to {wait.total_seconds():g} s "
-        f"(distributed.device_wait). Start one with `rex worker --device {device}`",
-        NO_DEVICE,
-    )
-    return {**_described(error, action), "type": "NoDevice"}
-
-
-def _described(error: ActionError, action: str | None) -> dict[str, Any]:
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "classification": error.classification.as_dict(),
-        "action": action,
-    }

@@ -23,7 +23,6 @@ from executor.engine import ExecutionEngine
 from executor.ledger.valkey import ValkeyLedger
 from executor.model.errors import Unreachable
 from executor.model.execution import Claimed
-from executor.model.plan import Plan
 from executor.ports import Holding
 from executor.resolution import ResolutionExecutor
 from executor.task_names import CONCLUDE
@@ -34,6 +33,7 @@ from workers.lease import Leases
 from workers.publisher import BatchingCelery, CeleryOutlet, Publisher
 from workers.run import ActionRun, perform
 from workers.runner import Runner
+from workers.stages import StageWatch
 from workers.upkeep import Upkeep
 from workers.watchdog import Watchdog
 
@@ -162,9 +162,9 @@ class Node:
         # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
         self.ledger.outlet = CeleryOutlet(self.app, self.ledger, here={CONCLUDE: self.executor.conclude})
         publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
-        watchdog = Watchdog(
-            self.ledger, DeadLetters(self.app), self._publish_again, self.settings, name=self.incarnation
-        )
+        letters = DeadLetters(self.app)
+        stages = StageWatch(self.ledger, letters, self._publish_again, self.settings.distributed.device_wait)
+        watchdog = Watchdog(self.ledger, letters, stages, self.settings, name=self.incarnation)
         self._begin(publisher, watchdog)
 
     def _serve(self) -> None:
@@ -194,8 +194,10 @@ class Node:
                 self.catalogue.get(uses)
         expressions.evaluate("1 + 1", {})
 
-    def _publish_again(self, plan: Plan, execution: str, generation: int, stage: int, names: list[str]) -> None:
-        stage_canvas(self.app, plan, execution, generation, stage, only=names).apply_async()
+    def _publish_again(self, execution: str, generation: int, stage: int, names: list[str]) -> None:
+        plan = self.ledger.plan(execution, generation)
+        if plan is not None:
+            stage_canvas(self.app, plan, execution, generation, stage, only=names).apply_async()
 
 
 def _end_now() -> None:

@@ -120,6 +120,15 @@ class ActionError(RexError):
         if classification is not None:
             self.classification = classification
 
+    def told(self, action: str | None) -> dict[str, Any]:
+        """The error as it stands in results and events, as that of `action`."""
+        return {
+            "type": type(self).__name__,
+            "message": str(self),
+            "classification": self.classification.as_dict(),
+            "action": action,
+        }
+
 
 class ActionTimedOut(ActionError):
     """The attempt's deadline passed."""

@@ -135,3 +135,13 @@ class Outgoing:
 
     id: str
     entry: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStage:
+    """The stage that an execution is at, with actions that have not ended."""
+
+    generation: int
+    number: int
+    opened_ms: int
+    """When it was opened, by the server's clock."""

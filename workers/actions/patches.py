@@ -8,7 +8,7 @@ from executor.model.errors import CONFIGURATION, ActionError
 _HEADER = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
 
-class PatchRefused(ActionError):  # noqa: N818 - named for what happened, like the rest of the tree
+class PatchRefused(ActionError):
     """The patch is no unified diff of one file, or does not fit; says which hunk and line."""
 
     classification = CONFIGURATION

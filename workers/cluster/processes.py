@@ -13,7 +13,7 @@ from workers.keeper import Kept
 COORDINATOR_CONCURRENCY = 4
 
 
-class PortTaken(Exception):  # noqa: N818 - named for the fact
+class PortTaken(Exception):
     """Flower's port is in use."""
 
 

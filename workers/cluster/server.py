@@ -20,7 +20,7 @@ _LEAST = 7
 """Major version of Redis; every Valkey is new enough."""
 
 
-class NoServer(Exception):  # noqa: N818 - named for the fact
+class NoServer(Exception):
     """No server can be found on this machine."""
 
 

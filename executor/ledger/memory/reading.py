@@ -10,6 +10,7 @@ from executor.ledger.memory.claims import Claims
 from executor.ledger.memory.state import Store
 from executor.ledger.wire import Lease
 from executor.model.errors import UnknownExecution
+from executor.model.execution import OpenStage
 from executor.model.plan import Plan, Step
 
 
@@ -77,6 +78,16 @@ class MemoryReading:
             if finished:
                 found += _newest_first(self._store.ended)
             return found[:limit]
+
+    def open_stages(self) -> dict[str, OpenStage]:
+        """The open stage of every execution that has one with actions left."""
+        found = {}
+        with self._changed:
+            for name in _newest_first(self._store.accepted):
+                fields = self._store.executions[name].fields
+                if fields["state"] in ("running", "rolling_back") and int(fields.get("left", 0)) > 0:
+                    found[name] = OpenStage(int(fields["gen"]), int(fields["stage"]), int(fields["opened"]))
+        return found
 
     def finished_before(self, age_s: float, limit: int) -> list[str]:
         """Ids of executions that ended more than `age_s` seconds ago, oldest first."""

@@ -1,0 +1,138 @@
+"""Looks at open stages: devices that nobody serves, and messages that were lost."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from config.queues import device_queue
+from executor.ledger.valkey import ValkeyLedger
+from executor.model.errors import NO_DEVICE, ActionError
+from executor.model.execution import FINAL, OpenStage
+from executor.model.plan import Stage, message_id
+
+_log = logging.getLogger("rex.stages")
+
+CLAIMABLE_S = 10.0
+"""An action that nobody has claimed for so long may have lost its message."""
+_LOOK_EVERY_S = 5.0
+"""A stage that was looked at closely, action by action, is left alone for so long."""
+
+
+class MessageIds(Protocol):
+    def message_ids(self, queues: Iterable[str], owners: Iterable[str]) -> set[str]: ...
+
+
+PublishAgain = Callable[[str, int, int, list[str]], None]
+"""Sends the messages of a stage (execution, generation, number) in which one of the named actions is next."""
+
+
+@dataclass
+class _Known:
+    generation: int
+    number: int
+    stage: Stage
+    look_at: float
+
+
+class StageWatch:
+    """Keeps open stages moving; remembers each as long as it is open."""
+
+    def __init__(
+        self, ledger: ValkeyLedger, messages: MessageIds, publish_again: PublishAgain, device_wait: timedelta
+    ) -> None:
+        self._ledger = ledger
+        self._messages = messages
+        self._publish_again = publish_again
+        self._device_wait = device_wait
+        self._known: dict[str, _Known] = {}
+
+    def look(self) -> None:
+        """One look at every open stage; a close one only where it is due."""
+        served = {device for worker in self._ledger.workers().values() for device in worker["devices"]}
+        now_ms, now = self._ledger.now_ms(), time.monotonic()
+        stages = self._ledger.open_stages()
+        self._known = {name: known for name, known in self._known.items() if name in stages}
+        for execution, opened in stages.items():
+            known = self._remember(execution, opened)
+            if known is None:
+                continue
+            unserved = not served.issuperset(known.stage.queues)
+            old = now_ms - opened.opened_ms >= CLAIMABLE_S * 1000
+            if unserved or (old and now >= known.look_at):
+                known.look_at = now + _LOOK_EVERY_S
+                self._look_at(execution, known, opened, served, now_ms)
+
+    def _remember(self, execution: str, opened: OpenStage) -> _Known | None:
+        known = self._known.get(execution)
+        if known is None or (known.generation, known.number) != (opened.generation, opened.number):
+            plan = self._ledger.plan(execution, opened.generation)
+            if plan is None:
+                return None
+            known = _Known(opened.generation, opened.number, plan.stages[opened.number], 0.0)
+            self._known[execution] = known
+        return known
+
+    def _look_at(self, execution: str, known: _Known, opened: OpenStage, served: set[str], now_ms: int) -> None:
+        stage = known.stage
+        devices = {
+            step: device for message, device in zip(stage.messages, stage.queues, strict=True) for step in message
+        }
+        actions = self._ledger.actions(execution, known.generation, stage.steps)
+        ready = _claimable(stage, actions)
+        for name in ready:
+            if devices[name] not in served:
+                self._wait_for_device(execution, known.generation, name, devices[name])
+        ready = [name for name in ready if devices[name] in served]
+        if noted := [name for name in ready if "unserved" in actions[name]]:
+            self._ledger.served(execution, known.generation, noted)
+        since = {name: int(actions[name].get("since", opened.opened_ms)) for name in ready}
+        if old := [name for name in ready if now_ms - since[name] >= CLAIMABLE_S * 1000]:
+            self._look_for_messages(execution, known, old)
+
+    def _wait_for_device(self, execution: str, generation: int, name: str, device: str) -> None:
+        error = no_device_error(name, device, self._device_wait)
+        self._ledger.abandon(execution, generation, name, wait_s=self._device_wait.total_seconds(), error=error)
+
+    def _look_for_messages(self, execution: str, known: _Known, old: list[str]) -> None:
+        waiting = self._ledger.waiting(execution, known.generation, old)
+        lost = {name for name in old if name not in waiting}
+        if not lost:
+            return
+        queues = {device_queue(device) for device in known.stage.queues}
+        present = self._messages.message_ids(queues, self._ledger.counters())
+        # a message is named by its first action, also when that is done and a later one is waited for
+        wanted: list[str] = []
+        for message in known.stage.messages:
+            missing = [name for name in message if name in lost]
+            ids = {message_id(execution, known.generation, known.number, name) for name in message}
+            if missing and not ids & present:
+                wanted += missing
+        if wanted and (still := self._ledger.touch(execution, known.generation, wanted)):
+            _log.warning("publishing again what has lost its message: %s of %s", ", ".join(still), execution)
+            self._publish_again(execution, known.generation, known.number, still)
+
+
+def _claimable(stage: Stage, actions: dict[str, dict[str, str]]) -> list[str]:
+    """Actions of an open stage that a worker could claim now; of a sequence only the first that has not ended."""
+    ready = []
+    for name in stage.steps:
+        status = actions[name].get("status", "ready")
+        if status not in FINAL:
+            if status == "ready":
+                ready.append(name)
+            if stage.kind == "sequence":
+                break
+    return ready
+
+
+def no_device_error(action: str, device: str, wait: timedelta) -> dict[str, Any]:
+    """What is said of an action whose device has no worker: at once, and again when the wait is over."""
+    error = ActionError(
+        f"no worker serves device {device!r}, which {action} needs; waiting up to {wait.total_seconds():g} s "
+        f"(distributed.device_wait). Start one with `rex worker --device {device}`",
+        NO_DEVICE,
+    )
+    return {**error.told(action), "type": "NoDevice"}
