@@ -19,7 +19,7 @@ def line_of(event: dict[str, Any]) -> str | None:
 
 def _said(name: str, data: dict[str, Any]) -> str:
     subject, *rest = name.split(":")
-    reason = reason_of(data)
+    reason = _cause(data) if rest[0] != "action" else reason_of(data)
     because = f": {_one_line(reason)}" if reason else ""
     if rest[0] == "action":
         return _action(subject, rest[1], data, because)
@@ -31,6 +31,14 @@ def _said(name: str, data: dict[str, Any]) -> str:
     if reason.startswith(rest[0]):  # "cancelled: Ctrl-C"
         return f"execution {_one_line(reason)}"
     return f"execution {rest[0]}{because}"
+
+
+def _cause(data: dict[str, Any]) -> str:
+    """Why an execution ends; what an action failed of has been said when it failed."""
+    for told in (data.get("error"), data.get("reason")):
+        if isinstance(told, dict) and told.get("action"):
+            return f"{told['action']} failed"
+    return reason_of(data)
 
 
 def _action(subject: str, what: str, data: dict[str, Any], because: str) -> str:
