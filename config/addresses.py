@@ -4,7 +4,8 @@ import re
 from urllib.parse import urlsplit
 
 LEDGER_SCHEMES = ("redis", "rediss", "redis+socket")
-BROKER_SCHEMES = (*LEDGER_SCHEMES, "amqp", "amqps")
+BROKER_SCHEMES = LEDGER_SCHEMES
+_LATER = ("amqp", "amqps")
 
 
 def scheme_of(url: str) -> str:
@@ -17,6 +18,8 @@ def check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
     Raises:
         ValueError: another scheme, no host or socket, or a part that cannot be read.
     """
+    if scheme_of(url) in _LATER:
+        raise ValueError(f"{name}: a RabbitMQ broker is not available yet; use Valkey or Redis")
     if scheme_of(url) not in schemes:
         raise ValueError(f"{name} must begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
     try:

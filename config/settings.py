@@ -75,11 +75,7 @@ class Settings(BaseModel):
             )
         if self.broker_url is not None:
             check_url("broker_url", self.broker_url, BROKER_SCHEMES)
-            if self.ledger_url is None:
-                raise ValueError(
-                    "ledger_url is needed: this broker is no Valkey or Redis, where the ledger lives"
-                )
-            check_url("ledger_url", self.ledger_url, LEDGER_SCHEMES)
+            check_url("ledger_url", self.ledger_url or self.broker_url, LEDGER_SCHEMES)
         if not self.state_dir.is_absolute():
             raise ValueError("state_dir must be an absolute path")
         return self

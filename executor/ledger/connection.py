@@ -92,7 +92,8 @@ def reachable(url: str) -> Iterator[None]:
         raise Unreachable(f"the server at {masked(url)} refuses: {error}") from error
     except (redis.exceptions.RedisError, OSError) as error:
         raise Unreachable(
-            f"no answer from the server at {masked(url)}: {error}. Is it running? `rex doctor` looks closer"
+            f"no answer from the server at {masked(url)}: {str(error).rstrip('.')}. "
+            "Is it running? `rex doctor` looks closer"
         ) from error
 
 
