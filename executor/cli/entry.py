@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,12 +39,10 @@ def run() -> NoReturn:
 
 
 def _ensure_ours() -> None:
-    import config
-    import executor
-
-    ours, theirs = Path(str(executor.__file__)).parents[1], Path(str(config.__file__)).parent
-    if theirs != ours / "config":
-        _complain(f"{config.__file__} hides a package of ours: take its folder off PYTHONPATH", WRONG)
+    found = find_spec("config")  # looked for, not loaded: it may be anything
+    if found is None or found.origin is None or Path(found.origin).parents[1] != Path(__file__).parents[2]:
+        where = found.origin if found else "nothing"
+        _complain(f"{where} hides a package of ours, `config`: take its folder off PYTHONPATH", WRONG)
 
 
 def _complain(error: object, status: int) -> NoReturn:

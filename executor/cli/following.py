@@ -21,11 +21,11 @@ _TURN_S = 0.1
 Report = dict[str, Any]
 
 
-class Left(Exception):  # noqa: N818 - named for the fact
+class Left(Exception):
     """A second Ctrl-C."""
 
 
-class TookTooLong(Exception):  # noqa: N818 - named for the fact
+class TookTooLong(Exception):
     """`--wait` ran out."""
 
 

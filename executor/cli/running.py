@@ -17,7 +17,7 @@ _FILE = "cluster.json"
 _LOCK = "cluster.lock"
 
 
-class AlreadyRunning(Exception):  # noqa: N818 - named for the fact
+class AlreadyRunning(Exception):
     """Another `rex up` uses this state directory."""
 
 
