@@ -102,6 +102,11 @@ class Node:
         return ledger
 
     @cached_property
+    def impatient_ledger(self) -> ValkeyLedger:
+        """For renewals, of which the next one tries again, and for the end, which waits for no lost server."""
+        return ValkeyLedger(str(self.settings.ledger_url), name=f"rex:{self.incarnation}", patience_s=0.5)
+
+    @cached_property
     def catalogue(self) -> InstalledCatalogue:
         return InstalledCatalogue()
 
@@ -116,10 +121,8 @@ class Node:
     @cached_property
     def leases(self) -> Leases:
         distributed = self.settings.distributed
-        # renewals keep to their own connection and do not outlive a lost server: the next one tries again
-        renewing = ValkeyLedger(str(self.settings.ledger_url), name=f"rex:{self.incarnation}", patience_s=0.5)
         return Leases(
-            renewing,
+            self.impatient_ledger,
             self.incarnation,
             renewal_s=distributed.lease_renewal.total_seconds(),
             silence_s=distributed.lease_silence.total_seconds(),
@@ -184,7 +187,7 @@ class Node:
             part.stop()
         self.leases.stop()
         with contextlib.suppress(Unreachable):
-            self.ledger.leave(self.incarnation)
+            self.impatient_ledger.leave(self.incarnation)
 
     def _warm_up(self) -> None:
         from executor import expressions
