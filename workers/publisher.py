@@ -111,7 +111,8 @@ class CeleryOutlet:
             return True
         canvas = stage_canvas(self._app, plan, execution, generation, number)
         if len(plan.stages[number].messages) < LARGE_STAGE:
-            canvas.apply_async()
+            with self._app.in_batches():
+                canvas.apply_async()
             return True
         thread = threading.Thread(
             target=self._publish_large, args=(item.id, canvas), name=f"publish-{item.id}", daemon=True
