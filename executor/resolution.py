@@ -6,6 +6,7 @@ A Celery task may not wait for tasks, so the steps stand in three functions with
 """
 
 import logging
+from functools import cache
 from typing import Any
 
 from config.settings import Settings
@@ -94,8 +95,9 @@ class ResolutionExecutor:
         Raises:
             NoDevice: an action names no device, and none offers its type.
         """
-        fleet = Fleet(self._ledger.workers(), self._ledger.busy())
-        return make_plan(strategy, self._settings, self._catalogue, fleet.place)
+        # asked for only when an action leaves the choice of its device to us
+        fleet = cache(lambda: Fleet(self._ledger.workers(), self._ledger.busy()))
+        return make_plan(strategy, self._settings, self._catalogue, lambda uses, near: fleet().place(uses, near))
 
     def _hold(self, execution: str, error: NoDevice) -> None:
         waited_s = self._ledger.hold(execution, str(error), delay_s=_HOLD_S)
