@@ -37,7 +37,7 @@ def test_samples_are_counted_by_part_and_idle_threads_left_out() -> None:
     stacks = [
         "loop (x.py:1);on_readable (kombu/transport/redis.py:2) 3",
         "_worker (concurrent/futures/thread.py:1) 8",
-        "_worker (concurrent/futures/thread.py:1);Runner.run (workers/runner.py:2);Runner._settle (workers/runner.py:3);read (x.py:4) 1",
+        "_worker (concurrent/futures/thread.py:1);Runner.run (a.py:2);Runner._settle (a.py:3);read (x.py:4) 1",
     ]
     assert shares(stacks) == {"fetching a message": 0.75, "settle": 0.25}
 
