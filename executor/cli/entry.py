@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from executor.cli.output import note
 from executor.cli.statuses import BROKEN_PIPE, UNREACHABLE, WRONG
 from executor.model.errors import LedgerFull, RexError, StrategyInvalid, Unreachable
 
@@ -20,9 +21,9 @@ def run() -> NoReturn:
     except StrategyInvalid as error:
         problems = error.problems
         for problem in problems:
-            sys.stderr.write(f"{problem}\n")
+            note(str(problem))
         if len(problems) > 1:
-            sys.stderr.write(f"{len(problems)} problems; nothing ran\n")
+            note(f"{len(problems)} problems; nothing ran")
         _leave(WRONG)
     except (Unreachable, LedgerFull) as error:
         _complain(error, UNREACHABLE)
@@ -46,7 +47,7 @@ def _ensure_ours() -> None:
 
 
 def _complain(error: object, status: int) -> NoReturn:
-    sys.stderr.write(f"rex: {error}\n")
+    note(f"rex: {error}")
     _leave(status)
 
 

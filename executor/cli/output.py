@@ -5,18 +5,21 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_LEAST_WIDTH = 80
+
+def harmless(text: str) -> str:
+    """`text` without characters that command a terminal: much of what we show was written by others."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
 def say(text: str = "") -> None:
     """A line of data, or of what a person reads."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(harmless(text) + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """A line that is no data."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(harmless(text) + "\n")
     sys.stderr.flush()
 
 
@@ -43,7 +46,7 @@ def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         for head in heads:
             table.add_column(head, overflow="fold")
         for row in listed:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(harmless(cell)) for cell in row))
         Console().print(table)
         return
     widths = [max(len(row[n]) for row in [list(heads), *listed]) for n in range(len(heads))]

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from executor.cli.lines import line_of
-from executor.cli.output import note, on_terminal, say
+from executor.cli.output import harmless, note, on_terminal, say
 from executor.cli.progress import Progress, Row
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ class Table:
         self._title = title
         self._console = Console()
         self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._draw)
-        self._said: list[str] = []
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -88,22 +87,23 @@ class Table:
     def tick(self) -> None: ...
 
     def tell(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(harmless(text), markup=False, highlight=False)
 
     def _draw(self) -> "RenderableType":
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = RichTable(
-            title=f"{self._title}: {self._progress.state}", title_justify="left", box=None, pad_edge=False
-        )
+        title = Text(harmless(f"{self._title}: {self._progress.state}"))
+        table = RichTable(title=title, title_justify="left", box=None, pad_edge=False)
         for head in ("action", "status", "device", "attempts", "time", "rollback", ""):
             table.add_column(head, no_wrap=True, overflow="ellipsis")
         rows = self._shown()
         for name, row in rows:
             status = Text(row.status, style=_COLOURS.get(row.status, ""))
             attempts = str(row.attempts) if row.attempts else ""
-            table.add_row(Text(name), status, row.device, attempts, _time(row), row.undo, Text(row.note[:200]))
+            table.add_row(
+                Text(name), status, row.device, attempts, _time(row), row.undo, Text(harmless(row.note[:200]))
+            )
         hidden = len(self._progress.rows) - len(rows)
         if hidden:
             done = sum(row.finished_ms is not None for row in self._progress.rows.values())
