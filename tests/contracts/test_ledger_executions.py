@@ -245,6 +245,17 @@ def test_without_rollback_a_failure_goes_to_its_end(ledger: AnyLedger, rollback:
     assert tried.state == ("concluding" if rollback == "none" else "rolling_back")
 
 
+def test_open_stages_are_those_with_something_left(ledger: AnyLedger) -> None:
+    Tried(ledger, "pending").submit()
+    Tried(ledger, "done").start(in_group("a")).do("a")
+    tried = Tried(ledger).start(in_group("a"), in_group("b"))
+    tried.do("a")
+    ledger.advance("E1", 0, 0)
+    found = ledger.open_stages()
+    assert {name: (stage.generation, stage.number) for name, stage in found.items()} == {"E1": (0, 1)}
+    assert str(found["E1"].opened_ms) == tried.field("opened")
+
+
 def test_retention_finds_and_forgets_what_has_ended(ledger: AnyLedger) -> None:
     old, new = Tried(ledger, "old"), Tried(ledger, "new").start(in_group("a"))
     old.submit()
