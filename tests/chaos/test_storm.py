@@ -1,0 +1,99 @@
+"""Random strategies while processes are killed and frozen at random: everything ends, and the effect log agrees.
+
+``REX_STORM_SEED`` repeats a run, ``REX_STORM_ROUNDS`` makes it longer.
+"""
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.commands import Rex
+from support.storm import DEVICES, judge, random_strategy, shown
+from support.waiting import wait_until
+
+from executor import ResolutionClient, Unreachable
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0)]
+
+EXECUTIONS = 12
+
+
+@pytest.fixture
+def rex(tmp_path: Path) -> Iterator[Rex]:
+    made = Rex(tmp_path)
+    yield made
+    made.close()
+
+
+def victims(rex: Rex) -> list[psutil.Process]:
+    """Celery workers, the coordinator, and the server; never their parent."""
+    found = []
+    for pid in rex.processes():
+        try:
+            process = psutil.Process(pid)
+            words = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if "celery" in words or "valkey-server" in words:
+            found.append(process)
+    return found
+
+
+def hit(rex: Rex, chance: random.Random) -> str:
+    process = chance.choice(victims(rex))
+    number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP])
+    words = process.cmdline()
+    if "valkey" in words[0]:
+        number = signal.SIGKILL  # a frozen server is only slow
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return "missed"
+    return f"{number.name} {words[-1]}"
+
+
+def ended(client: ResolutionClient, executions: list[str]) -> bool:
+    try:
+        return all(client.status(name)["finished_at"] for name in executions)
+    except Unreachable:
+        return False
+
+
+@pytest.mark.parametrize("turn", range(int(os.environ.get("REX_STORM_ROUNDS", "2"))))
+def test_everything_ends_and_nothing_is_doubled(rex: Rex, turn: int) -> None:
+    seed = int(os.environ.get("REX_STORM_SEED", random.SystemRandom().randrange(2**32))) + turn
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    effects = rex.folder / "effects"
+    effects.touch()
+    arguments = [part for device in DEVICES for part in ("--device", device)]
+    with rex.up(*arguments, "--concurrency", "4", EFFECTS=str(effects)) as told:
+        client = ResolutionClient(told["broker_url"], patience_s=30)
+        strategies = [random_strategy(chance, number) for number in range(EXECUTIONS)]
+        executions = [client.submit(strategy) for strategy in strategies]
+        hits = []
+        for _ in range(6):
+            before = len(effects.read_text())
+            moved = chance.randint(20, 120)
+            wait_until(
+                lambda before=before, moved=moved: len(effects.read_text()) > before + moved
+                or ended(client, executions),
+                description="work goes on", timeout_s=60,
+            )  # fmt: skip
+            if ended(client, executions):
+                break
+            hits.append(hit(rex, chance))
+        wait_until(lambda: ended(client, executions), description=f"all have ended; {hits}", timeout_s=120)
+        reports = [client.status(name) for name in executions]
+        after = client.submit({"name": "after", "actions": [{"id": "w", "uses": "wait", "with": {"for": "1ms"}}]})
+        assert client.result(after, timeout_s=60)["status"] == "completed"
+        client.close()
+    lines = effects.read_text().split()
+    for strategy, report in zip(strategies, reports, strict=True):
+        wrong = judge(strategy, report, lines)
+        assert not wrong, f"seed {seed}, {hits}: {wrong}\n{shown(strategy, report)}\n{lines}"
+    assert hits, f"seed {seed}: no fault hit work in flight"
