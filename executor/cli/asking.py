@@ -76,6 +76,6 @@ def cancel(execution: str, *, undo: bool, reason: str, as_json: bool, config: Pa
     if as_json:
         say_json({"execution_id": execution, "cancelled": True, "rollback": undo})
     else:
-        then = "what was done is taken back" if undo else "what was done stays"
+        then = "what was done is taken back" if undo else "what runs may finish, and what was done stays"
         say(f"{execution} is being cancelled; {then}. `rex watch {execution}` follows it")
     return 0

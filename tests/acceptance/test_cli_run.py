@@ -1,10 +1,12 @@
 """`rex run` with a cluster of its own: outcomes, statuses, interruption, and that nothing is left."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from support.commands import Rex
 from support.waiting import wait_until
@@ -161,3 +163,24 @@ def test_waiting_ends(rex: Rex) -> None:
     done = rex("run", written(rex, SLOW), "--wait", "300ms")
     assert done.returncode == 6
     assert "REX_STATE_DIR=" in done.stderr
+
+
+def test_ctrl_c_while_it_starts(rex: Rex) -> None:
+    """Nothing was submitted: status 130, and nothing is left."""
+    process = rex.start("run", written(rex, SLOW))
+    wait_until(lambda: len(rex.processes()) > 1, description="its cluster is being started")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    wait_until(lambda: not list((rex.state / "runs").iterdir()), description="the private directory is removed")
+
+
+def test_a_server_that_dies_and_comes_back(rex: Rex) -> None:
+    """The run that follows goes on following, and ends well."""
+    file = written(rex, SLOW.replace("for: 50s", "for: 2s"))
+    process = rex.start("run", file)
+    wait_until((rex.work / "c.txt").exists, description="the first action is done")
+    (server,) = [pid for pid in rex.processes() if "valkey-server" in " ".join(psutil.Process(pid).cmdline())]
+    os.kill(server, signal.SIGKILL)
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == 0, out + err
