@@ -114,8 +114,11 @@ class ResolutionExecutor:
             return
         error, criteria = None, None
         if generation == 0 and head["state"] == ExecutionState.RUNNING and head.get("stage") == str(stage):
+            if int(head.get("left", 1)) > 0:
+                # it came too early; the action that ends the stage asks again, and then conditions can be checked
+                return
             plan = self._ledger.plan(execution, 0)
-            if plan is not None and int(head.get("left", 1)) == 0:
+            if plan is not None:
                 verify = plan.stages[stage].verify
                 error = unmet_error(
                     "verify of phase " + plan.stages[stage].name, self._checked(execution, head, verify)

@@ -17,8 +17,8 @@ _log = logging.getLogger("rex.stages")
 
 CLAIMABLE_S = 10.0
 """An action that nobody has claimed for so long may have lost its message."""
-_LOOK_EVERY_S = 5.0
-"""A stage that was looked at closely, action by action, is left alone for so long."""
+_LOOK_AGAIN_S = 0.005
+"""A stage that was looked at closely is left alone for so long per action: a wide one costs more."""
 
 
 class MessageIds(Protocol):
@@ -62,7 +62,7 @@ class StageWatch:
             unserved = not served.issuperset(known.stage.queues)
             old = now_ms - opened.opened_ms >= CLAIMABLE_S * 1000
             if unserved or (old and now >= known.look_at):
-                known.look_at = now + _LOOK_EVERY_S
+                known.look_at = now + _LOOK_AGAIN_S * len(known.stage.steps)
                 self._look_at(execution, known, opened, served, now_ms)
 
     def _remember(self, execution: str, opened: OpenStage) -> _Known | None:

@@ -42,8 +42,10 @@ def test_a_failure_at_each_action_is_taken_back(cluster: Cluster, model: str, fa
     done = {name for name, a in report["actions"].items() if a["status"] == "succeeded"}
     assert set(names(cluster, "undo:")) == done
     assert len(names(cluster, "undo:")) == len(done)
-    assert report["rollback"]["status"] == "completed"
-    assert report["rollback"]["remaining"] == []
+    # what ran beside the failure was stopped in its middle: nobody knows whether it was done, so it is listed
+    cut = {name for name, a in report["actions"].items() if a["status"] == "cancelled" and a["started_at"]}
+    assert {left["action"] for left in report["rollback"]["remaining"]} == cut
+    assert report["rollback"]["status"] == ("partial" if cut else "completed")
     assert report["actions"][f"a{failing}"]["undo"] is None
     if model == "sequential":
         assert names(cluster, "undo:") == [f"a{n}" for n in reversed(range(failing))]

@@ -25,12 +25,13 @@ local function q(text) return cjson.encode(text) end
 
 local function answer(...) return { { ... }, SEND } end
 
--- One event, to the stream of its execution and to the common one; data is the inside of a JSON object.
+-- One event, to the stream of its execution and to the common one; data is the inside of a JSON object. The common one
+-- is for whoever watches everything, and holds no large data: that stands with the execution.
 local function emit(E, name, data)
   local seq = redis.call('HINCRBY', key('x', E), 'seq', 1)
   redis.call('XADD', key('ev', E), seq .. '-0', 'n', name, 't', NOW, 'd', '{' .. data .. '}')
-  redis.call('XADD', key('events'), 'MAXLEN', '~', 100000, '*',
-    'x', E, 's', seq, 'n', name, 't', NOW, 'd', '{' .. data .. '}')
+  redis.call('XADD', key('events'), 'MAXLEN', '~', 10000, '*',
+    'x', E, 's', seq, 'n', name, 't', NOW, 'd', #data <= 2000 and '{' .. data .. '}' or '{}')
 end
 
 -- Outbox: what must go out, with the time from which any coordinator sends it. Each writing has a number: who has sent
