@@ -1,13 +1,17 @@
 """The documents say what the code does: generated pages are current, links lead somewhere, strategies are valid."""
 
+import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+import executor
 from executor.catalogue import InstalledCatalogue
+from executor.cli.app import app
 from executor.documents import load_text
 from executor.model.execution import NEXT
 from executor.validation import check
@@ -15,7 +19,7 @@ from executor.validation import check
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
-    key=lambda path: str(path),
+    key=str,
 )
 READ = [path for path in PAGES if "templates" not in path.parts]
 
@@ -62,3 +66,24 @@ def test_strategies_in_pages_are_valid(page: Path) -> None:
     for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         if re.search(r"^name:", block, re.MULTILINE) and re.search(r"^(actions|phases):", block, re.MULTILINE):
             assert check(load_text(block, name_of(page)), InstalledCatalogue()).problems == ()
+
+
+@pytest.mark.parametrize("page", READ, ids=name_of)
+def test_python_in_pages_can_be_read_and_imports_what_there_is(page: Path) -> None:
+    """Each block of Python compiles, and what it takes from `executor` is exported."""
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        tree = ast.parse(block)
+        taken = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "executor"]
+        assert {name.name for node in taken for name in node.names} <= set(executor.__all__)
+
+
+@pytest.mark.parametrize("page", READ, ids=name_of)
+def test_commands_in_pages_exist(page: Path) -> None:
+    """Each `rex COMMAND --option` of a page is one that `rex` takes."""
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    text = page.read_text()
+    code = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL) + re.findall(r"`(rex [^`\n]+)`", text)
+    for name, rest in re.findall(r"\brex ([a-z]+)\b([^\n#|]*)", "\n".join(code)):
+        assert name in commands, f"rex {name} of {name_of(page)}"
+        taken = {option for parameter in commands[name].params for option in parameter.opts} | {"--help"}
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= taken, f"rex {name}{rest} of {name_of(page)}"
