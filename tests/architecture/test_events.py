@@ -33,20 +33,25 @@ def emitted() -> set[str]:
 
 
 def test_every_event_that_a_script_writes_is_in_the_table_and_the_other_way_round() -> None:
+    """A script cannot write an event that nobody has described, and no described one is never written."""
     assert emitted() == set(BY_NAME)
 
 
 def test_no_event_is_named_twice() -> None:
+    """The table has one entry for each name."""
     assert len(BY_NAME) == len(EVENTS)
 
 
 def test_an_execution_ends_with_an_event_of_the_table() -> None:
+    """Every terminal state has its event."""
     assert set(BY_NAME) >= LAST_EVENTS
 
 
 def test_the_client_stops_following_at_the_events_of_the_table() -> None:
+    """Who follows an execution neither stops early nor waits for ever."""
     assert client._LAST_EVENTS == LAST_EVENTS
 
 
 def test_names_follow_one_form() -> None:
+    """subject:fact, or subject:part:fact."""
     assert all(re.fullmatch(r"(execution|rollback):([a-z_]+:)?[a-z_]+", name) for name in BY_NAME)
