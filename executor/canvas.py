@@ -7,7 +7,7 @@ A sequence is a chain, a group is a chord. Each ends in one plain task, `advance
 from collections.abc import Collection
 from typing import Any
 
-from celery import Celery, chain, chord
+from celery import Celery, chain, chord, group
 from celery.canvas import Signature
 
 from config.queues import CONTROL, device_queue
@@ -85,7 +85,7 @@ def stage_canvas(
         return canvas
     if only is not None:
         # members published again carry no chord: the ledger counts, and sends `advance` itself
-        return app.signature("celery.group", kwargs={"tasks": messages}, subtask_type="group")
+        return group(messages, app=app)
     body = advance
     body.link_error(errback)
     return chord(messages, body, app=app)

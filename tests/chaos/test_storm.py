@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 from support.commands import Rex
-from support.storm import DEVICES, judge, random_strategy, shown
+from support.storm import DEVICES, autopsy, judge, random_strategy, shown
 from support.waiting import wait_until
 
 from executor import ResolutionClient, Unreachable
+from executor.ledger.valkey import ValkeyLedger
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0)]
 
@@ -87,7 +88,11 @@ def test_everything_ends_and_nothing_is_doubled(rex: Rex, turn: int) -> None:
             if ended(client, executions):
                 break
             hits.append(hit(rex, chance))
-        wait_until(lambda: ended(client, executions), description=f"all have ended; {hits}", timeout_s=120)
+        try:
+            wait_until(lambda: ended(client, executions), description=f"all have ended; {hits}", timeout_s=90)
+        except AssertionError as error:
+            found = autopsy(ValkeyLedger(told["broker_url"]), executions)
+            raise AssertionError(f"seed {seed}: {error}\n{found}") from None
         reports = [client.status(name) for name in executions]
         after = client.submit({"name": "after", "actions": [{"id": "w", "uses": "wait", "with": {"for": "1ms"}}]})
         assert client.result(after, timeout_s=60)["status"] == "completed"

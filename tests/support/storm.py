@@ -76,5 +76,21 @@ def judge(strategy: dict[str, Any], report: dict[str, Any], lines: list[str]) ->
     return [f"{report['execution_id']}: {problem}" for problem in wrong]
 
 
+def autopsy(ledger: Any, executions: list[str]) -> str:
+    """What the ledger says of executions that have not ended."""
+    told = [f"counters {ledger.counters()}, swept {ledger.to_sweep()}, outbox {ledger.outbox_size()}"]
+    for execution in executions:
+        head = ledger.head(execution)
+        if "finished" in head:
+            continue
+        generation = int(head["gen"])
+        told.append(json.dumps({k: v for k, v in head.items() if not k.startswith("sizes")}))
+        rows = ledger.actions(execution, generation, list(ledger.steps(execution, generation)))
+        told += [f"{name}: {row}" for name, row in rows.items() if "finished" not in row]
+        told.append(f"waiting {ledger.waiting(execution, generation, list(rows))}, now {ledger.now_ms()}")
+        told += [str(event) for event in ledger.events(execution)[-6:]]
+    return "\n".join(told)
+
+
 def shown(strategy: dict[str, Any], report: dict[str, Any]) -> str:
     return json.dumps(strategy) + "\n" + json.dumps(report, indent=1)
