@@ -67,7 +67,7 @@ class RollbackSettings(_Group):
     snapshot_enabled: bool = _later(True)
     max_rollback_depth: int = _later(10)
     rollback_timeout: Positive = _field(
-        timedelta(seconds=60), "Longest time of one attempt at a compensation."
+        timedelta(seconds=60), "How much longer than its compensations one by one a rollback may take."
     )
     store_max_bytes: int = _field(10 * 1024**3, "Room for saved bytes on each device.", ge=0)
 
@@ -105,17 +105,11 @@ class DistributedSettings(_Group):
     max_devices: int = _later(10)
     synchronization_interval: Positive = _later(timedelta(seconds=5))
     device_failure_threshold: int = _later(3)
-    device_wait: Length = _field(
-        timedelta(seconds=60), "How long an action waits for a device without a worker."
-    )
+    device_wait: Length = _field(timedelta(seconds=60), "How long an action waits for a device without a worker.")
     lease_renewal: Positive = _field(timedelta(milliseconds=500), "How often a worker renews what it runs.")
     lease_silence: Positive = _field(timedelta(seconds=2), "A worker that did not renew for so long is dead.")
-    gone_silence: Positive = _field(
-        timedelta(milliseconds=750), "The same for one whose connections are gone too."
-    )
-    parent_silence: Positive = _field(
-        timedelta(milliseconds=1500), "A parent kills a child that stood still so long."
-    )
+    gone_silence: Positive = _field(timedelta(milliseconds=750), "The same for one whose connections are gone too.")
+    parent_silence: Positive = _field(timedelta(milliseconds=1500), "A parent kills a child that stood still so long.")
     durability: Literal["process", "power"] = _field(
         "process", "What the ledger survives: the death of processes, or a power cut as well (slower)."
     )

@@ -70,9 +70,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.broker_url is None and self.ledger_url is not None:
-            raise ValueError(
-                "ledger_url is set and broker_url is not: set both, or neither for the embedded server"
-            )
+            raise ValueError("ledger_url is set and broker_url is not: set both, or neither for the embedded server")
         if self.broker_url is not None:
             check_url("broker_url", self.broker_url, BROKER_SCHEMES)
             check_url("ledger_url", self.ledger_url or self.broker_url, LEDGER_SCHEMES)
@@ -103,9 +101,7 @@ def named_fields(model: type[BaseModel] = Settings, above: str = "") -> Iterator
 
 def available(field: FieldInfo) -> bool:
     """Whether the setting has an effect already."""
-    return (
-        not isinstance(field.json_schema_extra, dict) or field.json_schema_extra.get("available") is not False
-    )
+    return not isinstance(field.json_schema_extra, dict) or field.json_schema_extra.get("available") is not False
 
 
 def load_settings(config_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

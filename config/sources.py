@@ -21,7 +21,7 @@ PROCESS_VARIABLES: Mapping[str, str] = {
 }
 
 
-class SettingsInvalid(Exception):  # noqa: N818 - named for the fact, as in the error tree of `executor`
+class SettingsInvalid(Exception):
     """A setting is unknown or wrong; `problems` holds one sentence for each."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -79,9 +79,7 @@ def from_file(path: Path, known: Iterable[str]) -> Values:
     found = {name: Written(value, f"{path}: {name}") for name, value in _leaves(document, names)}
     unknown = [name for name in found if name not in names]
     if unknown:
-        raise SettingsInvalid(
-            [f"{path}: {name}: no such setting{did_you_mean(name, names)}" for name in unknown]
-        )
+        raise SettingsInvalid([f"{path}: {name}: no such setting{did_you_mean(name, names)}" for name in unknown])
     return found
 
 

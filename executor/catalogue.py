@@ -10,7 +10,7 @@ from executor.action import ActionType, FunctionAction
 GROUP = "rex.actions"
 
 
-class BrokenActionType(KeyError):  # noqa: N818 - named as it reads: a broken action type
+class BrokenActionType(KeyError):
     """A type of that name is installed and cannot be loaded. A KeyError: it is as good as not there."""
 
     def __init__(self, uses: str, origin: str, reason: str) -> None:

@@ -5,12 +5,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from executor.cli.connecting import Cluster, find_cluster, settings
 from executor.cli.output import say, say_json, say_table
 from executor.cli.statuses import FAILED, UNREACHABLE
+from executor.model.durations import format_duration
 from executor.model.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def doctor(*, as_json: bool, config: Path | None) -> int:
     findings = list(_findings(known))
     statuses = {finding.status for finding in findings}
     if as_json:
-        told = [{"name": one.name, "value": str(one.value), "source": one.source} for one in effective(known)]
+        told = [{"name": one.name, "value": _shown(one.value), "source": one.source} for one in effective(known)]
         healthy = not statuses & {"error", _NO_ANSWER}
         say_json({"healthy": healthy, "findings": [asdict(one) for one in findings], "settings": told})
     else:
@@ -50,10 +52,15 @@ def doctor(*, as_json: bool, config: Path | None) -> int:
             if one.remedy:
                 say(f"{one.check}: {one.remedy}")
         say()
-        say_table(("setting", "value", "from"), [(one.name, one.value, one.source) for one in effective(known)])
+        say_table(("setting", "value", "from"), [(one.name, _shown(one.value), one.source) for one in effective(known)])
     if _NO_ANSWER in statuses:
         return UNREACHABLE
     return FAILED if "error" in statuses else 0
+
+
+def _shown(value: object) -> str:
+    """A setting as it would be written."""
+    return format_duration(value) if isinstance(value, timedelta) else str(value)
 
 
 def _findings(known: "Settings") -> Iterator[Finding]:

@@ -95,15 +95,16 @@ class Table:
 
         title = Text(harmless(f"{self._title}: {self._progress.state}"))
         table = RichTable(title=title, title_justify="left", box=None, pad_edge=False)
-        for head in ("action", "status", "device", "attempts", "time", "rollback", ""):
+        for head in ("action", "status", "device", "attempts", "time", "rollback"):
             table.add_column(head, no_wrap=True, overflow="ellipsis")
+        # it alone gives way: a column that may not wrap would take its room from the others
+        table.add_column("", overflow="ellipsis", ratio=1)
         rows = self._shown()
         for name, row in rows:
             status = Text(row.status, style=_COLOURS.get(row.status, ""))
             attempts = str(row.attempts) if row.attempts else ""
-            table.add_row(
-                Text(name), status, row.device, attempts, _time(row), row.undo, Text(harmless(row.note[:200]))
-            )
+            remark = Text(harmless(row.note[:200]), no_wrap=True, overflow="ellipsis")
+            table.add_row(Text(name), status, row.device, attempts, _time(row), row.undo, remark)
         hidden = len(self._progress.rows) - len(rows)
         if hidden:
             done = sum(row.finished_ms is not None for row in self._progress.rows.values())

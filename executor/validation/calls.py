@@ -13,7 +13,7 @@ from executor.expressions import ANY, Shape, has_code, near, shape_of
 from executor.model.secrets import is_secret, mentions_secret
 from executor.ports import ActionCatalogue
 from executor.validation.unbuilt import not_available_type
-from executor.validation.wording import found_by_models, keys_below
+from executor.validation.wording import UNKNOWN_KEY, found_by_models, keys_below
 from executor.validation.written import Report, Written, WrittenAction
 
 Role = Literal["action", "fallback", "compensation", "probe"]
@@ -130,7 +130,7 @@ def _check_parameters(call: Call, kind: ActionType, report: Report) -> bool:
         kind.Parameters.model_validate(data)
     except ValidationError as error:
         for path, message, remedy in found_by_models(error, data, functools.partial(keys_below, kind.Parameters)):
-            if path and _holds_code(_value_at(data, path)):
+            if path and not message.startswith(UNKNOWN_KEY) and _holds_code(_value_at(data, path)):
                 continue  # what it will be is known only when it runs, and it is checked again then
             report.error((*call.path, *path), message, remedy)
         return False

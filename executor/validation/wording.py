@@ -49,6 +49,8 @@ _KINDS = {
     "model": "a map of keys to values", "tuple": "a list", "set": "a list",
 }  # fmt: skip
 
+UNKNOWN_KEY = "unknown key"
+
 
 def strategy_keys(path: Path) -> Iterable[str]:
     """The keys that may stand in the map at `path` of a strategy."""
@@ -156,7 +158,7 @@ def _worded(details: ErrorDetails, path: Path, keys: KnownKeys) -> Found:
     if kind == "extra_forbidden":
         known = list(keys(path[:-1]))
         remedy = near(str(path[-1]), known) or (f"known are {', '.join(known)}" if known else "")
-        return path, f"unknown key {path[-1]!r}", remedy
+        return path, f"{UNKNOWN_KEY} {path[-1]!r}", remedy
     if kind in ("literal_error", "enum"):
         options = [option.strip("' ") for option in str(context["expected"]).replace(" or ", ", ").split(",")]
         remedy = near(value, options) if isinstance(value, str) else ""

@@ -15,7 +15,7 @@ MAX_PROBLEMS = 200
 """Nobody reads more, and to look for what was meant each time would take minutes in a large file."""
 
 
-class TooManyProblems(Exception):  # noqa: N818 - it ends the check, and is no error of ours
+class TooManyProblems(Exception):
     """There is enough to mend."""
 
 

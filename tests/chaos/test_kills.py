@@ -1,4 +1,4 @@
-"""SIGKILL at every step: the execution ends, nothing that may not be doubled is doubled, what nobody knows is listed."""
+"""SIGKILL at every step: the execution ends, nothing is doubled that may not be, what nobody knows is listed."""
 
 from collections import Counter
 

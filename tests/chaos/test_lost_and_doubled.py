@@ -104,7 +104,7 @@ def test_the_same_strategy_sent_twice_runs_once(cluster: Cluster) -> None:
     for _ in range(3):
         app.send_task("executor.execute_strategy", [document], queue="control", task_id="the-same")
     app.close()
-    wait_until(lambda: cluster.client.list(), description="it was accepted")
+    wait_until(cluster.client.list, description="it was accepted")
     report = cluster.result("the-same")
     assert report["status"] == "completed"
     assert cluster.client.submit(document, execution_id="the-same") == "the-same"

@@ -6,6 +6,7 @@
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def ended(client: ResolutionClient, executions: list[str]) -> bool:
 @pytest.mark.parametrize("turn", range(int(os.environ.get("REX_STORM_ROUNDS", "2"))))
 def test_everything_ends_and_nothing_is_doubled(rex: Rex, turn: int) -> None:
     seed = int(os.environ.get("REX_STORM_SEED", random.SystemRandom().randrange(2**32))) + turn
-    print(f"seed {seed}")
+    sys.stdout.write(f"seed {seed}\n")
     chance = random.Random(seed)
     effects = rex.folder / "effects"
     effects.touch()

@@ -24,7 +24,8 @@ def files(root: Path) -> list[dict[str, Any]]:
     """Nine changes of a small site; a.conf is changed three times."""
     config = str(root / "a.conf")
     return [
-        {"id": "edit", "uses": "file.edit", "with": {"path": config, "replace": {"pattern": "^port=.*$", "with": "port=1"}}},
+        {"id": "edit", "uses": "file.edit",
+         "with": {"path": config, "replace": {"pattern": "^port=.*$", "with": "port=1"}}},
         {"id": "append", "uses": "file.edit", "with": {"path": config, "append": "more=1\n"}},
         {"id": "create", "uses": "file.create",
          "with": {"path": str(root / "new/deep/b.txt"), "content": "b", "parents": True, "mode": "600"}},
@@ -34,7 +35,8 @@ def files(root: Path) -> list[dict[str, Any]]:
         {"id": "set-yaml", "uses": "file.edit", "with": {"path": str(root / "d.yaml"), "set": {"a": 5}}},
         {"id": "delete", "uses": "file.delete", "with": {"path": str(root / "gone.sh")}},
         {"id": "again", "uses": "file.edit", "with": {"path": config, "content": "wholly=new\n"}},
-        {"id": "recreate", "uses": "file.create", "with": {"path": str(root / "gone.sh"), "content": "other", "mode": "644"}},
+        {"id": "recreate", "uses": "file.create",
+         "with": {"path": str(root / "gone.sh"), "content": "other", "mode": "644"}},
     ]  # fmt: skip
 
 
@@ -149,7 +151,8 @@ def test_no_rollback_when_the_strategy_says_none(cluster: Cluster) -> None:
 def test_compensations_see_what_they_take_back(cluster: Cluster) -> None:
     told = action("told", cluster.effects, then="echo 4711")
     told["compensate"]["with"] = {
-        "run": "echo undo:${{ result.stdout }}:${{ error == null }}:${{ actions.bad.error.type }} | tr -d '\\n' >> $EFFECTS"
+        "run": "echo undo:${{ result.stdout }}:${{ error == null }}:${{ actions.bad.error.type }} "
+        "| tr -d '\\n' >> $EFFECTS"
     }
     bad = action("bad", cluster.effects, then="false", retry="none")
     report = cluster.run(strategy("told", [told, bad]))

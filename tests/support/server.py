@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import redis
+
 from support.waiting import wait_until
 
 

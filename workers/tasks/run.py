@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery
 from celery.exceptions import Ignore
 
 from executor.canvas import parked_message, shown_arguments, shown_name
@@ -15,7 +15,7 @@ from executor.model.execution import Claimed, Ended
 from executor.model.plan import action_task_id
 from executor.task_names import RUN
 from workers.runner import ActionFailed, NotNow, Runner, valid_message
-from workers.tasks.shown import OUTCOMES, event_of
+from workers.tasks.shown import RunTask, event_of
 
 _log = logging.getLogger("rex.run")
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("rex.run")
 class CeleryMessage:
     """The task that is being run, as the runner sees it."""
 
-    def __init__(self, task: Task, execution: str, generation: int, actions: Sequence[str]) -> None:
+    def __init__(self, task: RunTask, execution: str, generation: int, actions: Sequence[str]) -> None:
         self._task = task
         self._execution = execution
         self._generation = generation
@@ -58,7 +58,7 @@ class CeleryMessage:
                 kind, fields = event_of(ended, time.monotonic() - begun)
                 self._send(kind, uuid, **fields)
             else:
-                OUTCOMES[uuid] = ended
+                self._task.outcomes[uuid] = ended
 
         yield ended_as
 
@@ -74,9 +74,11 @@ def register(app: Celery, runner: Callable[[], Runner]) -> None:
     """Give `app` the task; `runner` is asked for when a message comes, after the worker was set up."""
 
     @app.task(  # type: ignore[untyped-decorator]
-        name=RUN, bind=True, shared=False, throws=(ActionFailed,), Request="workers.tasks.shown:ShownRequest"
+        name=RUN, base=RunTask, bind=True, shared=False, throws=(ActionFailed,)
     )
-    def run(self: Task, execution: Any = None, generation: Any = None, actions: Any = None, *_: Any, **__: Any) -> None:
+    def run(
+        self: RunTask, execution: Any = None, generation: Any = None, actions: Any = None, *_: Any, **__: Any
+    ) -> None:
         if not valid_message(execution, generation, actions):
             _log.warning("dropped a message: its arguments are none of ours")
             raise Ignore
@@ -84,5 +86,5 @@ def register(app: Celery, runner: Callable[[], Runner]) -> None:
         try:
             runner().run(message, execution, generation, actions)
         except NotNow as reason:
-            OUTCOMES.pop(self.request.id, None)  # Celery tells nothing of a message that is ignored
+            self.outcomes.pop(self.request.id, None)  # Celery tells nothing of a message that is ignored
             raise Ignore from reason

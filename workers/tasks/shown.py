@@ -5,12 +5,10 @@ A message has succeeded when its task returned, also when its action failed and 
 
 from typing import Any
 
+from celery import Task
 from celery.worker.request import Request
 
 from executor.model.execution import Ended
-
-OUTCOMES: dict[str, Ended] = {}
-"""How the action of a message that carries one action ended, by task id, until Celery tells that the task did."""
 
 _LONGEST = 1000
 
@@ -26,12 +24,22 @@ def event_of(ended: Ended, runtime_s: float) -> tuple[str, dict[str, Any]]:
 
 
 class ShownRequest(Request):  # type: ignore[misc]
-    """A message whose end is told as that of its one action."""
+    """A message whose end is told as that of its one action, which the task left with itself (`RunTask.outcomes`)."""
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """Send a task event of this message."""
         if type in ("task-succeeded", "task-failed"):
-            ended = OUTCOMES.pop(self.id, None)
+            ended = self.task.outcomes.pop(self.id, None)
             if ended is not None:
                 type, fields = event_of(ended, fields.get("runtime") or 0.0)  # noqa: A001
         super().send_event(type, **fields)
+
+
+class RunTask(Task):  # type: ignore[misc]
+    """The task of messages, of which there is one for each app."""
+
+    Request = f"{__name__}:ShownRequest"
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Ended] = {}
+        """How the one action of a message ended, by task id, until Celery tells that the task did."""
