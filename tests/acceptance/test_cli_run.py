@@ -1,7 +1,6 @@
 """`rex run` with a cluster of its own: outcomes, statuses, interruption, and that nothing is left."""
 
 import json
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,7 +179,8 @@ def test_a_server_that_dies_and_comes_back(rex: Rex) -> None:
     file = written(rex, SLOW.replace("for: 50s", "for: 2s"))
     process = rex.start("run", file)
     wait_until((rex.work / "c.txt").exists, description="the first action is done")
-    (server,) = [pid for pid in rex.processes() if "valkey-server" in " ".join(psutil.Process(pid).cmdline())]
-    os.kill(server, signal.SIGKILL)
+    below = psutil.Process(process.pid).children(recursive=True)
+    (server,) = [child for child in below if child.name() == "valkey-server"]
+    server.kill()
     out, err = process.communicate(timeout=40)
     assert process.returncode == 0, out + err

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -31,31 +32,26 @@ def rex(tmp_path: Path) -> Iterator[Rex]:
     made.close()
 
 
-def victims(rex: Rex) -> list[psutil.Process]:
-    """Celery workers, the coordinator, and the server; never their parent."""
+def victims(parent: int) -> list[tuple[psutil.Process, str]]:
+    """Celery workers, the coordinator, and the server, with their queues or names; never their parent."""
     found = []
-    for pid in rex.processes():
-        try:
-            process = psutil.Process(pid)
-            words = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if "celery" in words or "valkey-server" in words:
-            found.append(process)
+    for child in psutil.Process(parent).children(recursive=True):
+        with suppress(psutil.Error):
+            if child.name() == "valkey-server":
+                found.append((child, "server"))
+            elif "celery" in (words := child.cmdline()):
+                found.append((child, words[words.index("--queues") + 1]))
     return found
 
 
-def hit(rex: Rex, chance: random.Random) -> str:
-    process = chance.choice(victims(rex))
+def hit(parent: int, chance: random.Random) -> str:
+    process, name = chance.choice(victims(parent))
     number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP])
-    words = process.cmdline()
-    if "valkey" in words[0]:
+    if name == "server":
         number = signal.SIGKILL  # a frozen server is only slow
-    try:
+    with suppress(psutil.Error):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return "missed"
-    return f"{number.name} {words[-1]}"
+    return f"{number.name} {name}"
 
 
 def ended(client: ResolutionClient, executions: list[str]) -> bool:
@@ -77,23 +73,23 @@ def test_everything_ends_and_nothing_is_doubled(rex: Rex, turn: int) -> None:
         client = ResolutionClient(told["broker_url"], patience_s=30)
         strategies = [random_strategy(chance, number) for number in range(EXECUTIONS)]
         executions = [client.submit(strategy) for strategy in strategies]
-        hits = []
-        for _ in range(6):
-            before = len(effects.read_text())
-            moved = chance.randint(20, 120)
-            wait_until(
-                lambda before=before, moved=moved: len(effects.read_text()) > before + moved
-                or ended(client, executions),
-                description="work goes on", timeout_s=60,
-            )  # fmt: skip
-            if ended(client, executions):
-                break
-            hits.append(hit(rex, chance))
+        hits: list[str] = []
         try:
+            for _ in range(6):
+                before = len(effects.read_text())
+                moved = chance.randint(20, 120)
+                wait_until(
+                    lambda before=before, moved=moved: len(effects.read_text()) > before + moved
+                    or ended(client, executions),
+                    description="work goes on", timeout_s=60,
+                )  # fmt: skip
+                if ended(client, executions):
+                    break
+                hits.append(hit(told["pid"], chance))
             wait_until(lambda: ended(client, executions), description=f"all have ended; {hits}", timeout_s=90)
         except AssertionError as error:
             found = autopsy(ValkeyLedger(told["broker_url"]), executions)
-            raise AssertionError(f"seed {seed}: {error}\n{found}") from None
+            raise AssertionError(f"seed {seed}: {error} {hits}\n{found}") from None
         reports = [client.status(name) for name in executions]
         after = client.submit({"name": "after", "actions": [{"id": "w", "uses": "wait", "with": {"for": "1ms"}}]})
         assert client.result(after, timeout_s=60)["status"] == "completed"

@@ -50,8 +50,8 @@ def judge(strategy: dict[str, Any], report: dict[str, Any], lines: list[str]) ->
     left = {entry["action"] for entry in report["rollback"]["remaining"]}
     taken_back = {entry["action"] for entry in report["rollback"]["compensated"]}
     wrong: list[str] = []
-    if report["status"] not in ("completed", "failed"):
-        wrong.append(f"it ended as {report['status']}")
+    if report["status"] not in ("completed", "failed") or not report["actions"]:
+        return [f"{report['execution_id']} ended as {report['status']}: {report['error']}"]
     for made in listed:
         name = made["id"]
         told = report["actions"][name]
