@@ -14,6 +14,8 @@ from executor.ports import Outlet
 
 _DISK_PATIENCE_MS = 4000
 """Below the client's own timeout; a busy disk takes tens of milliseconds, ``appendfsync everysec`` up to a second."""
+_MANY = 500
+"""Actions that one call takes; the server does nothing else meanwhile."""
 
 
 class ValkeyLedger(FleetLedger):
@@ -138,8 +140,8 @@ class ValkeyLedger(FleetLedger):
                 return
             for generation in range(int(last or 0) + 1):
                 names: Any = self._client.hkeys(self._key("spec", execution, generation))
-                for start in range(0, len(names), 500):
-                    self._forget_actions(execution, generation, names[start : start + 500])
+                for start in range(0, len(names), _MANY):
+                    self._forget_actions(execution, generation, names[start : start + _MANY])
                 kinds = ("spec", "rule", "plan")
                 self._client.unlink(*(self._key(kind, execution, generation) for kind in kinds))
             pipe = self._client.pipeline(transaction=True)
@@ -205,7 +207,17 @@ class ValkeyLedger(FleetLedger):
 
     def abandon(self, execution: str, generation: int, action: str, *, wait_s: float, error: dict[str, Any]) -> str:
         """Nobody serves its device: ``waiting``, and ``failed`` when that has lasted `wait_s` seconds; or ``noop``."""
-        return str(self._call("abandon", execution, generation, action, round(wait_s * 1000), json.dumps(error))[0])
+        return self.abandon_all(execution, generation, {action: error}, wait_s=wait_s)[action]
+
+    def abandon_all(
+        self, execution: str, generation: int, errors: dict[str, dict[str, Any]], *, wait_s: float
+    ) -> dict[str, str]:
+        """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does."""
+        names, became = list(errors), list[str]()
+        for start in range(0, len(names), _MANY):
+            flat = [part for name in names[start : start + _MANY] for part in (name, json.dumps(errors[name]))]
+            became += self._call("abandon", execution, generation, round(wait_s * 1000), *flat)[0]
+        return dict(zip(names, became, strict=True))
 
     def served(self, execution: str, generation: int, actions: Iterable[str]) -> None:
         self._call("served", execution, generation, *actions)

@@ -212,7 +212,7 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(chance=CHANCE, wait_s=st.sampled_from([0.0, 60.0]))
     def abandon(self, chance: int, wait_s: float) -> None:
         execution, generation, actions = self.a_message(chance)
-        self.twins.call("abandon", execution, generation, actions[0], wait_s=wait_s, error=WRONG)
+        self.twins.call("abandon_all", execution, generation, dict.fromkeys(actions, WRONG), wait_s=wait_s)
 
     @rule(chance=CHANCE)
     def touch(self, chance: int) -> None:

@@ -239,3 +239,15 @@ def test_only_what_can_be_claimed_is_touched(ledger: AnyLedger) -> None:
     assert ledger.touch("E1", 1, ["c"]) == []
     assert ledger.touch("nobody", 0, ["c"]) == []
     assert tried.row("nobody") == {}
+
+
+def test_many_actions_are_abandoned_in_one_call(ledger: AnyLedger) -> None:
+    tried = Tried(ledger).start(in_group([step("a", on_failure="continue"), step("b"), step("c"), step("d")]))
+    tried.do("d")
+    errors = {name: {**WRONG, "action": name} for name in ("a", "b", "c", "d", "nobody")}
+    wanted = {"a": "waiting", "b": "waiting", "c": "waiting", "d": "noop", "nobody": "noop"}
+    assert ledger.abandon_all("E1", 0, errors, wait_s=60) == wanted
+    # the failure of b ends the execution, and then nothing is left to be given up
+    assert ledger.abandon_all("E1", 0, errors, wait_s=0) == {**wanted, "a": "failed", "b": "failed", "c": "noop"}
+    assert '"action": "b"' in tried.row("b")["outcome"]
+    assert ledger.abandon_all("E1", 0, {}, wait_s=0) == {}

@@ -8,7 +8,7 @@ from executor.ledger.memory.claims import Asking
 from executor.ledger.memory.fleet import MemoryFleet
 from executor.ledger.memory.moves import FORMAT, worst
 from executor.ledger.memory.state import Execution
-from executor.ledger.wire import fraction_of, outcome_of
+from executor.ledger.wire import Lease, fraction_of, outcome_of
 from executor.model.execution import Answer, Claimed, Ended, Settled
 
 
@@ -107,24 +107,36 @@ class MemoryActions(MemoryFleet):
 
     def abandon(self, execution: str, generation: int, action: str, *, wait_s: float, error: dict[str, Any]) -> str:
         """Nobody serves its device: ``waiting``, and ``failed`` when that has lasted `wait_s` seconds; or ``noop``."""
-        told = json.dumps(error)
-        with self._step() as do:
-            x = self._store.executions.get(execution)
-            if x is None or not x.is_open(generation) or not x.known(generation, action):
-                return "noop"
-            fields = x.action(generation, action)
-            if x.rule(generation, action)["s"] != x.number("stage") or fields.get("status", "ready") != "ready":
-                return "noop"
-            if "unserved" not in fields:
-                fields["unserved"] = str(do.now)
-                do.emit_action(x, generation, "waiting", '"error":' + told, action=action)
-                return "waiting"
-            if do.now - int(fields["unserved"]) < round(wait_s * 1000):
-                return "waiting"
-            do.finish(x, generation, action, "failed", '"error":' + told)
-            do.fail(x, generation, action, told)
-            do.drain(x)
-            return "failed"
+        return self.abandon_all(execution, generation, {action: error}, wait_s=wait_s)[action]
+
+    def abandon_all(
+        self, execution: str, generation: int, errors: dict[str, dict[str, Any]], *, wait_s: float
+    ) -> dict[str, str]:
+        """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does."""
+        with self._step():
+            return {
+                action: self._abandon((execution, generation, action), round(wait_s * 1000), json.dumps(error))
+                for action, error in errors.items()
+            }
+
+    def _abandon(self, place: Lease, wait_ms: int, told: str) -> str:
+        do, (execution, generation, action) = self._moves, place
+        x = self._store.executions.get(execution)
+        if x is None or not x.is_open(generation) or not x.known(generation, action):
+            return "noop"
+        fields = x.action(generation, action)
+        if x.rule(generation, action)["s"] != x.number("stage") or fields.get("status", "ready") != "ready":
+            return "noop"
+        if "unserved" not in fields:
+            fields["unserved"] = str(do.now)
+            do.emit_action(x, generation, "waiting", '"error":' + told, action=action)
+            return "waiting"
+        if do.now - int(fields["unserved"]) < wait_ms:
+            return "waiting"
+        do.finish(x, generation, action, "failed", '"error":' + told)
+        do.fail(x, generation, action, told)
+        do.drain(x)
+        return "failed"
 
     def served(self, execution: str, generation: int, actions: Iterable[str]) -> None:
         """The devices of these actions are served again."""
