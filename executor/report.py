@@ -28,9 +28,10 @@ def report(ledger: ReportsLedger, execution: str) -> dict[str, Any]:
         UnknownExecution: it was never accepted, or retention has removed it.
     """
     head = ledger.head(execution)
-    steps = ledger.steps(execution, 0)
+    # in this order: what is written with the plan is there when the plan is
     plan = ledger.plan(execution, 0)
-    order = [name for stage in plan.stages for name in stage.steps] if plan else []
+    steps = ledger.steps(execution, 0)
+    order = [name for stage in plan.stages for name in stage.steps if name in steps] if plan else []
     rows = ledger.actions(execution, 0, order)
     ended = head["state"] in TERMINAL
     back_steps, back = _way_back(ledger, execution, head)

@@ -112,11 +112,9 @@ class DeadLetters:
         found: set[str] = set()
         with self._connection("watchdog") as connection, connection.channel() as channel:
             for queue in queues:
-                for raw in channel.client.lrange(queue, 0, -1):
-                    found.add(_task_id(json.loads(raw)))
+                found.update(_task_id(raw) for raw in channel.client.lrange(queue, 0, -1))
             for owner in owners:
-                for raw in channel.client.hvals(f"unacked:{owner}"):
-                    found.add(_task_id(json.loads(raw)[0]))
+                found.update(_task_id(raw, held=True) for raw in channel.client.hvals(f"unacked:{owner}"))
         return found
 
     def _connection(self, owner: str) -> Any:
@@ -125,8 +123,13 @@ class DeadLetters:
         return connection
 
 
-def _task_id(message: dict[str, Any]) -> str:
-    return str(message.get("headers", {}).get("id", ""))
+def _task_id(raw: Any, *, held: bool = False) -> str:
+    """The id in a message as it lies in the server; empty for what a stranger has put there."""
+    try:
+        message = json.loads(raw)
+        return str((message[0] if held else message)["headers"]["id"])
+    except (ValueError, TypeError, KeyError, IndexError):
+        return ""
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from executor.model.errors import ActionCancelled, Unreachable
+from executor.model.errors import ActionCancelled, RexError
 from executor.model.execution import Claimed
 
 _log = logging.getLogger("rex.lease")
@@ -103,6 +103,10 @@ class Leases:
             with self._lock:
                 self._holds.pop(claimed.token, None)
 
+    def end(self) -> None:
+        """This worker was declared dead: end the process, its messages unacknowledged, to be started anew."""
+        self._on_fenced()
+
     def running(self) -> list[Claimed]:
         with self._lock:
             return [held.claimed for held in self._holds.values()]
@@ -116,7 +120,8 @@ class Leases:
         while not self._done.wait(self._renewal_s):
             try:
                 self._renew()
-            except Unreachable as error:
+            except RexError as error:
+                # the server is away, or full: a thread that ended here would make a dead worker of a healthy one
                 _log.warning("cannot renew, trying again: %s", error)
             self._end_what_overstays()
 

@@ -13,7 +13,7 @@ from kombu.exceptions import BatchPublishError, OperationalError
 
 from config.queues import CONTROL
 from executor.canvas import stage_canvas
-from executor.model.errors import Unreachable
+from executor.model.errors import RexError
 from executor.model.execution import Outgoing
 from executor.model.plan import Plan
 from executor.task_names import CONTROL as CONTROL_TASKS
@@ -27,8 +27,8 @@ _BATCH = 50
 """Messages that go to the broker in one call."""
 _IDLE_S = 1.0
 """What is due within a second wakes the publisher; it looks by itself for the rest."""
-_TICK_S = 0.02
-_NOT_SENT = (OperationalError, BatchPublishError, OSError, Unreachable)
+_PAUSE_S = 0.2
+_NOT_SENT = (OperationalError, BatchPublishError, OSError, RexError)
 
 
 class Outbox(Protocol):
@@ -87,6 +87,9 @@ class CeleryOutlet:
                     sent.append(item.id)
             except _NOT_SENT as error:
                 _log.warning("cannot publish %s yet: %s", item.id, error)
+            except Exception:
+                # one entry that cannot be sent must not hold up the others
+                _log.exception("cannot publish %s", item.id)
         self._ledger.strike(sent)
 
     def _publish(self, item: Outgoing) -> bool:
@@ -147,9 +150,13 @@ class Publisher:
         while not self._done.is_set():
             try:
                 self._turn()
-            except Unreachable as error:
+            except RexError as error:
                 _log.warning("outbox: %s", error)
-                self._done.wait(_TICK_S * 10)
+                self._done.wait(_PAUSE_S)
+            except Exception:
+                # entries stay in the outbox, and a publisher that has ended would leave them there for ever
+                _log.exception("a turn of the publisher failed")
+                self._done.wait(_PAUSE_S)
 
     def _turn(self) -> None:
         outgoing, wait_s = self._ledger.due(200)
