@@ -155,6 +155,15 @@ class LedgerReading:
             raw: Any = self._client.hgetall(self._key("W"))
         return {name: int(value) for name, value in raw.items()}
 
+    def pulse(self) -> tuple[str, dict[str, int]]:
+        """Which run of the server this is, with the renewal counters."""
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            pipe.info("server")
+            pipe.hgetall(self._key("W"))
+            about, raw = pipe.execute()
+        return str(about.get("run_id", "")), {name: int(value) for name, value in raw.items()}
+
     def busy(self) -> dict[str, int]:
         """How many actions each living worker holds, by incarnation."""
         names = list(self.counters())
@@ -172,7 +181,13 @@ class LedgerReading:
 
     def overstayed(self, after_s: float) -> list[tuple[str, Lease]]:
         """Leases of living workers whose deadline passed more than `after_s` seconds ago, with their holders."""
-        held = [(name, mine) for name in self.counters() for mine in self.leases(name)]
+        names = list(self.counters())
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.smembers(self._key("L", name))
+            found = pipe.execute()
+        held = [(name, lease(member)) for name, mine in zip(names, found, strict=True) for member in mine]
         now = self.now_ms()
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
@@ -186,6 +201,12 @@ class LedgerReading:
         with reachable(self.url):
             raw: Any = self._client.smembers(self._key("sweep"))
         return sorted(raw)
+
+    def cut(self) -> set[str]:
+        """Dead workers whose connections were open until they were declared dead: they may still be at work."""
+        with reachable(self.url):
+            raw: Any = self._client.smembers(self._key("cut"))
+        return set(raw)
 
     def client_names(self) -> set[str]:
         """Names of the connections that the server has."""

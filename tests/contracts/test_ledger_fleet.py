@@ -57,6 +57,28 @@ def test_what_a_fenced_worker_says_does_not_count(ledger: AnyLedger) -> None:
     assert ledger.leases("w1") == []
 
 
+def test_a_dead_worker_whose_connections_were_cut_is_remembered(ledger: AnyLedger) -> None:
+    for name in ("w1", "w2"):
+        ledger.register(name, {"devices": []})
+    assert ledger.cut() == set()
+    ledger.fence("w1", cut=True)
+    ledger.fence("w2", cut=False)
+    ledger.fence("w1", cut=False)  # by then they were gone, because they had been cut
+    assert ledger.cut() == {"w1"}
+    ledger.swept("w2")
+    assert ledger.cut() == {"w1"}
+    ledger.swept("w1")
+    assert ledger.cut() == set()
+
+
+def test_the_pulse_tells_which_run_of_the_server_it_is_of(ledger: AnyLedger) -> None:
+    ledger.register("w1", {"devices": []})
+    ledger.renew("w1", [])
+    run_id, counters = ledger.pulse()
+    assert counters == ledger.counters() == {"w1": 1}
+    assert run_id == ledger.server()["run_id"]
+
+
 def test_renewal_tells_what_must_stop(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group("a b"))
     a, b = tried.claim("a"), tried.claim("b")

@@ -128,6 +128,10 @@ class MemoryReading:
         with self._changed:
             return dict(self._store.renewals)
 
+    def pulse(self) -> tuple[str, dict[str, int]]:
+        """Which run of the server this is, with the renewal counters."""
+        return self.url, self.counters()
+
     def busy(self) -> dict[str, int]:
         """How many actions each living worker holds, by incarnation."""
         with self._changed:
@@ -153,6 +157,11 @@ class MemoryReading:
         """Incarnations of workers that are gone."""
         with self._changed:
             return sorted(self._store.to_sweep)
+
+    def cut(self) -> set[str]:
+        """Dead workers whose connections were open until they were declared dead: they may still be at work."""
+        with self._changed:
+            return set(self._store.cut)
 
     def client_names(self) -> set[str]:
         """Whoever is registered is connected."""
