@@ -3,11 +3,12 @@
 RexError
 ├── StrategyInvalid          the strategy, its inputs or the call is wrong; nothing ran
 │   └── NotAvailable         written in the format, and not built yet
-├── Unreachable              broker or ledger does not answer, or refuses us
+├── LedgerTrouble            the server cannot be worked with now; trying again later may help
+│   ├── Unreachable          broker or ledger does not answer, or refuses us
+│   └── LedgerFull           the server refuses writes for want of memory
 ├── UnknownExecution         no such execution, or retention has removed it
 ├── NotAllowedNow            the state of the execution forbids it
 ├── SettingsInvalid          a setting is unknown or wrong
-├── LedgerFull               the server refuses writes for want of memory
 └── ActionError              an action failed; carries what retry and rollback decide by
     ├── ActionTimedOut       the attempt's deadline passed
     ├── ActionCancelled      it was told to stop
@@ -86,8 +87,16 @@ class NotAvailable(StrategyInvalid):
     """Written in the format, and not built yet."""
 
 
-class Unreachable(RexError):
+class LedgerTrouble(RexError):
+    """The server cannot be worked with now; trying again later may help."""
+
+
+class Unreachable(LedgerTrouble):
     """Broker or ledger does not answer, or refuses us."""
+
+
+class LedgerFull(LedgerTrouble):
+    """The server refuses writes for want of memory."""
 
 
 class UnknownExecution(RexError):
@@ -104,10 +113,6 @@ class NotAllowedNow(RexError):
 
 class SettingsInvalid(RexError):
     """A setting is unknown or wrong."""
-
-
-class LedgerFull(RexError):
-    """The server refuses writes for want of memory."""
 
 
 class ActionError(RexError):

@@ -25,6 +25,7 @@ PUBLIC = [
     "FunctionAction",
     "Interrupted",
     "LedgerFull",
+    "LedgerTrouble",
     "Model",
     "NotAllowedNow",
     "NotAvailable",
