@@ -87,7 +87,7 @@ class CeleryOutlet:
                     sent.append(item.id)
             except _NOT_SENT as error:
                 _log.warning("cannot publish %s yet: %s", item.id, error)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # one entry that cannot be sent must not hold up the others
                 _log.exception("cannot publish %s", item.id)
         self._ledger.strike(sent)
@@ -153,7 +153,7 @@ class Publisher:
             except RexError as error:
                 _log.warning("outbox: %s", error)
                 self._done.wait(_PAUSE_S)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # entries stay in the outbox, and a publisher that has ended would leave them there for ever
                 _log.exception("a turn of the publisher failed")
                 self._done.wait(_PAUSE_S)

@@ -55,15 +55,18 @@ class StageWatch:
         now_ms, now = self._ledger.now_ms(), time.monotonic()
         stages = self._ledger.open_stages()
         self._known = {name: known for name, known in self._known.items() if name in stages}
+        suspects: dict[str, list[str]] = {}
         for execution, opened in stages.items():
             known = self._remember(execution, opened)
-            if known is None:
+            if known is None or now < known.look_at:
                 continue
             unserved = not served.issuperset(known.stage.queues)
-            old = now_ms - opened.opened_ms >= CLAIMABLE_S * 1000
-            if unserved or (old and now >= known.look_at):
+            if unserved or now_ms - opened.opened_ms >= CLAIMABLE_S * 1000:
                 known.look_at = now + _LOOK_AGAIN_S * len(known.stage.steps)
-                self._look_at(execution, known, opened, served, now_ms)
+                if old := self._look_at(execution, known, opened, served, now_ms):
+                    suspects[execution] = old
+        if suspects:
+            self._look_for_messages(suspects)
 
     def _remember(self, execution: str, opened: OpenStage) -> _Known | None:
         known = self._known.get(execution)
@@ -75,44 +78,45 @@ class StageWatch:
             self._known[execution] = known
         return known
 
-    def _look_at(self, execution: str, known: _Known, opened: OpenStage, served: set[str], now_ms: int) -> None:
+    def _look_at(self, execution: str, known: _Known, opened: OpenStage, served: set[str], now_ms: int) -> list[str]:
+        """Says what is unserved; returns the actions that have been claimable for long, and wait for nothing."""
         stage = known.stage
         devices = {
             step: device for message, device in zip(stage.messages, stage.queues, strict=True) for step in message
         }
         actions = self._ledger.actions(execution, known.generation, stage.steps)
         ready = _claimable(stage, actions)
-        for name in ready:
-            if devices[name] not in served:
-                self._wait_for_device(execution, known.generation, name, devices[name])
+        if unserved := {name: devices[name] for name in ready if devices[name] not in served}:
+            self._wait_for_devices(execution, known.generation, unserved)
         ready = [name for name in ready if devices[name] in served]
         if noted := [name for name in ready if "unserved" in actions[name]]:
             self._ledger.served(execution, known.generation, noted)
         since = {name: int(actions[name].get("since", opened.opened_ms)) for name in ready}
-        if old := [name for name in ready if now_ms - since[name] >= CLAIMABLE_S * 1000]:
-            self._look_for_messages(execution, known, old)
+        old = [name for name in ready if now_ms - since[name] >= CLAIMABLE_S * 1000]
+        waiting = self._ledger.waiting(execution, known.generation, old) if old else set()
+        return [name for name in old if name not in waiting]
 
-    def _wait_for_device(self, execution: str, generation: int, name: str, device: str) -> None:
-        error = no_device_error(name, device, self._device_wait)
-        self._ledger.abandon(execution, generation, name, wait_s=self._device_wait.total_seconds(), error=error)
+    def _wait_for_devices(self, execution: str, generation: int, unserved: dict[str, str]) -> None:
+        errors = {name: no_device_error(name, device, self._device_wait) for name, device in unserved.items()}
+        self._ledger.abandon_all(execution, generation, errors, wait_s=self._device_wait.total_seconds())
 
-    def _look_for_messages(self, execution: str, known: _Known, old: list[str]) -> None:
-        waiting = self._ledger.waiting(execution, known.generation, old)
-        lost = {name for name in old if name not in waiting}
-        if not lost:
-            return
-        queues = {device_queue(device) for device in known.stage.queues}
+    def _look_for_messages(self, suspects: dict[str, list[str]]) -> None:
+        """Publish again what stands in no queue and in nobody's hands; each queue is read once for all."""
+        queues = {device_queue(device) for name in suspects for device in self._known[name].stage.queues}
         present = self._messages.message_ids(queues, self._ledger.counters())
-        # a message is named by its first action, also when that is done and a later one is waited for
-        wanted: list[str] = []
-        for message in known.stage.messages:
-            missing = [name for name in message if name in lost]
-            ids = {message_id(execution, known.generation, known.number, name) for name in message}
-            if missing and not ids & present:
-                wanted += missing
-        if wanted and (still := self._ledger.touch(execution, known.generation, wanted)):
-            _log.warning("publishing again what has lost its message: %s of %s", ", ".join(still), execution)
-            self._publish_again(execution, known.generation, known.number, still)
+        for execution, old in suspects.items():
+            known = self._known[execution]
+            lost: set[str] = set()
+            for message in known.stage.messages:
+                # a message is named by its first action, also when that is done and a later one is waited for
+                ids = {message_id(execution, known.generation, known.number, name) for name in message}
+                if not ids & present:
+                    lost.update(message)
+            # the clocks of those that only wait their turn start anew as well: the next look is due in a while
+            still = [name for name in self._ledger.touch(execution, known.generation, old) if name in lost]
+            if still:
+                _log.warning("publishing again what has lost its message: %s of %s", ", ".join(still), execution)
+                self._publish_again(execution, known.generation, known.number, still)
 
 
 def _claimable(stage: Stage, actions: dict[str, dict[str, str]]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from config.settings import Settings
 from executor.ledger.valkey import ValkeyLedger
-from executor.model.errors import TIMEOUT, ActionTimedOut, Interrupted, Unreachable
+from executor.model.errors import TIMEOUT, ActionTimedOut, Interrupted, RexError
 from workers.stages import StageWatch
 
 _log = logging.getLogger("rex.watchdog")
@@ -21,6 +21,8 @@ TICK_S = 0.2
 LEAD_S = 2.0
 SETTLE_DOWN_S = 3.0
 """After a failure of our own polls, or a restart of the server, nobody is declared dead for so long."""
+_PROMPT_S = 0.5
+"""An answer that took longer came from a server that was away, or stands between two freezes of our own."""
 OVERSTAY_S = 10.0
 """A living worker that still holds an action so long after its deadline has lost track of it."""
 
@@ -101,16 +103,21 @@ class Watchdog:
         self._pulse.calm(time.monotonic())
         while not self._done.wait(TICK_S):
             try:
-                if self._ledger.lead(self._name, LEAD_S):
+                if self._leads():
                     self.turn()
-                else:
-                    self._pulse.calm(time.monotonic())
-            except Unreachable as error:
+                    continue
+            except RexError as error:
                 _log.warning("cannot watch: %s", error)
-                self._pulse.calm(time.monotonic())
             except Exception:  # noqa: BLE001
                 # whatever it is, the next turn tries again: a watchdog that has died helps nobody
                 _log.exception("a turn of the watchdog failed")
+            self._pulse.calm(time.monotonic())
+
+    def _leads(self) -> bool:
+        """Whether we lead; not when asking took so long that the server was away: then workers were silent too."""
+        began = time.monotonic()
+        leads = self._ledger.lead(self._name, LEAD_S)
+        return leads and time.monotonic() - began < _PROMPT_S
 
     def turn(self) -> None:
         """One look at everything that is due."""
@@ -131,16 +138,15 @@ class Watchdog:
 
     def _bury_the_dead(self, now: float) -> None:
         distributed = self._settings.distributed
-        silent = list(self._pulse.silent(self._ledger.counters(), now))
+        run_id, counters = self._ledger.pulse()
+        silent = list(self._pulse.silent(counters, now))
+        if run_id != self._pulse.run_id or time.monotonic() - now > _PROMPT_S:
+            self._pulse.run_id = run_id
+            self._pulse.calm(time.monotonic())
+            return
         suspects = [(name, s) for name, s in silent if s >= distributed.gone_silence.total_seconds()]
         if not suspects:
             return
-        run_id = str(self._ledger.server().get("run_id", ""))
-        if run_id != self._pulse.run_id:
-            first, self._pulse.run_id = not self._pulse.run_id, run_id
-            if not first:
-                self._pulse.calm(now)
-                return
         connected = self._ledger.client_names()
         workers = self._ledger.workers()
         for name, silence_s in suspects:
@@ -152,9 +158,8 @@ class Watchdog:
         _log.warning(
             "worker %s is dead: silent for %.2f s, connections %s", name, silence_s, "gone" if gone else "open"
         )
-        leases = self._ledger.fence(name)
-        self._ledger.disconnect(_connections(worker, name))
-        for lease in leases:
+        # its connections are left alone: as long as they are there, nobody can be sure that it does nothing any more
+        for lease in self._ledger.fence(name):
             self._end_lease(name, worker, lease, gone=gone)
         self._restore(name)
 
