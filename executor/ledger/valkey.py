@@ -123,7 +123,8 @@ class ValkeyLedger(FleetLedger):
 
     def cancel(self, execution: str, error: dict[str, Any], *, undo: bool) -> tuple[str, str]:
         """Ask for an end. Answers ``ok``, ``unknown``, or ``refused`` with the state that forbids it."""
-        got = self._call("cancel", execution, json.dumps(error), "rollback" if undo else "stop")
+        sends = int(self.outlet is not None)
+        got = self._call("cancel", execution, json.dumps(error), "rollback" if undo else "stop", sends)
         return got[0], got[1] if len(got) > 1 else ""
 
     def overdue(self, execution: str, error: dict[str, Any]) -> bool:

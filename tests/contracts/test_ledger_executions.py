@@ -1,8 +1,9 @@
 """An execution is accepted once, planned once, advanced, taken back and concluded once."""
 
 import pytest
-from support.ledgers import WRONG, AnyLedger, Tried, in_group, in_sequence, step
+from support.ledgers import WRONG, AnyLedger, Tried, in_group, in_sequence, step, woken
 
+from executor.ledger.memory import MemoryLedger
 from executor.model.errors import UnknownExecution
 
 
@@ -269,3 +270,52 @@ def test_retention_finds_and_forgets_what_has_ended(ledger: AnyLedger) -> None:
     assert ledger.executions(limit=9) == ["new"]
     with pytest.raises(UnknownExecution):
         ledger.head("old")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_cancel_by_who_sends_nothing_is_due_at_once(ledger: AnyLedger, begun: bool) -> None:
+    tried = Tried(ledger)
+    tried.submit()
+    if begun:
+        tried.start(in_group("a"))
+    ledger.due(9)
+    ledger.cancel("E1", WRONG, undo=True)
+    assert [item.id.partition("#")[0] for item in ledger.due(9)[0]] == ["rb:E1" if begun else "con:E1"]
+
+
+def test_a_cancel_by_who_sends_itself_is_only_due_when_it_was_not_sent(ledger: AnyLedger) -> None:
+    woken(ledger)
+    Tried(ledger).start(in_group("a"))
+    ledger.cancel("E1", WRONG, undo=True)
+    assert "rb:E1" in Tried(ledger).sent()
+    assert ledger.due(9)[0] == []
+
+
+def test_an_execution_ends_as_it_was_decided(ledger: AnyLedger) -> None:
+    tried = Tried(ledger)
+    tried.submit()
+    ledger.cancel("E1", WRONG, undo=True)
+    # who was about to refuse it comes too late, and leaves the end to others
+    assert not ledger.conclude("E1", "refused", error=WRONG)
+    assert tried.sent() == ["con:E1"]
+    assert ledger.conclude("E1", "cancelled")
+    done = Tried(ledger, "E2").start()
+    assert not ledger.conclude("E2", "failed")
+    assert ledger.conclude("E2", "completed")
+    assert (tried.state, done.state) == ("cancelled", "completed")
+    assert tried.sent() == []
+
+
+def test_a_large_stage_is_left_alone_while_it_is_published(ledger: AnyLedger) -> None:
+    Tried(ledger).start(in_group(" ".join(f"a{number}" for number in range(2000))))
+    _, first_s = ledger.due(9)
+    assert first_s is not None
+    assert 6.5 < first_s <= 7.0
+    if isinstance(ledger, MemoryLedger):
+        ledger._store.outbox["st:E1|0|0"].due = 0
+    else:
+        ledger._client.zadd(ledger._key("ob"), {"st:E1|0|0": 0})
+    found, next_s = ledger.due(9)
+    assert [item.id.partition("#")[0] for item in found] == ["st:E1|0|0"]
+    assert next_s is not None
+    assert 6.5 < next_s <= 7.0

@@ -106,3 +106,20 @@ def test_the_same_in_the_call_that_settles(ledger: AnyLedger) -> None:
     ledger.cancel("E1", WRONG, undo=True)
     assert tried.settle(a, nonce="s", then=["b"], next_nonce="t").following == Answer("cancelled", "b")
     assert tried.state == "rolling_back"
+
+
+@pytest.mark.parametrize("first", ["rollback", "stop"])
+def test_who_wants_to_try_again_while_stopping_decides_nothing(ledger: AnyLedger, first: str) -> None:
+    tried = Tried(ledger).start(in_group([step("a", on_failure=first), step("b", on_failure="rollback")]))
+    a, b = tried.claim("a"), tried.claim("b")
+    tried.settle(a, "failed")
+    assert tried.settle(b, "retry").verdict == "ok"  # it had attempts left, so its failure is not final
+    assert (tried.status("b"), tried.field("mode")) == ("failed", first)
+    assert tried.state == {"rollback": "rolling_back", "stop": "concluding"}[first]
+
+
+def test_an_attempt_that_was_cancelled_though_nobody_stopped_has_failed(ledger: AnyLedger) -> None:
+    tried = Tried(ledger).start(in_group("a b"))
+    assert tried.settle(tried.claim("a"), "cancelled", error=WRONG).verdict == "fatal"
+    assert (tried.status("a"), tried.state, tried.field("outcome")) == ("failed", "rolling_back", "failed")
+    assert tried.answer("b") == "cancelled"

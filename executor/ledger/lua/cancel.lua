@@ -1,4 +1,6 @@
--- A person or a service wants it to end. ARGV: E, error, mode (rollback or stop).
+-- A person or a service wants it to end. ARGV: E, error, mode (rollback or stop), sends (1: what follows; else it is
+-- due at once).
+SENDS = ARGV[4] == '1'
 local x = load(ARGV[1])
 if not x then return answer('unknown') end
 if x.state == 'pending' then

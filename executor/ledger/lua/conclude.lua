@@ -1,6 +1,9 @@
 -- The end of an execution. ARGV: E, final status, error or '', rollback summary or ''.
 local E, status = ARGV[1], ARGV[2]
 local x = load(E)
+local decided = x and (x.outcome == '' and 'completed' or x.outcome)
+-- another end than the decided one comes too late, and the entry stays for who comes with that
+if x and x.state == 'concluding' and status ~= decided then return answer('noop') end
 strike('con:' .. E)
 if not x or not (x.state == 'concluding' or (x.state == 'pending' and status ~= 'completed')) then return answer('noop') end
 strike('ex:' .. E)

@@ -10,6 +10,7 @@ local TAKEOVERS = 5      -- a poison action that kills its worker each time ends
 local FINAL = { succeeded = true, failed = true, skipped = true, cancelled = true, timed_out = true }
 local RANK = { none = 0, started = 1, unknown = 2, completed = 3 }
 local SEND = {}
+local SENDS = true       -- whether the caller sends what it is given
 
 -- One concatenation for each length: a table for each key would be a tenth of a script's time.
 local function key(kind, E, G, A)
@@ -37,6 +38,7 @@ end
 -- Outbox: what must go out, with the time from which any coordinator sends it. Each writing has a number: who has sent
 -- one strikes out that one, never what was written under the same id while it was on its way.
 local function post(id, due, entry, now)
+  if now and not SENDS then due, now = NOW, false end
   if due < NOW + IDLE then
     redis.call('LPUSH', key('nudge'), 1)
     redis.call('LTRIM', key('nudge'), 0, 0)
@@ -205,14 +207,18 @@ local function fail(x, G, A, rule, error)
   return true
 end
 
+-- How long the messages of so many actions may be on their way, before somebody else publishes them.
+local function publication(actions) return 1000 + 3 * actions end
+
 local function open_stage(x, S)
   local sizes = cjson.decode(redis.call('HGET', key('x', x.id), 'sizes' .. x.gen))
   x.stage, x.left, x.opened = S, sizes[S + 1], NOW
   redis.call('HSET', key('x', x.id), 'stage', S, 'left', x.left, 'opened', NOW)
   emit(x.id, 'execution:stage:started', '"generation":' .. x.gen .. ',"stage":' .. S .. ',"actions":' .. x.left)
   if x.left == 0 then return ask_to_advance(x) end
-  post('st:' .. x.id .. '|' .. x.gen .. '|' .. S, NOW + 1000 + 3 * x.left,
-    '{"kind":"stage","execution":' .. q(x.id) .. ',"generation":' .. x.gen .. ',"stage":' .. S .. '}', true)
+  post('st:' .. x.id .. '|' .. x.gen .. '|' .. S, NOW + publication(x.left),
+    '{"kind":"stage","execution":' .. q(x.id) .. ',"generation":' .. x.gen .. ',"stage":' .. S .. ',"actions":' .. x.left ..
+    '}', true)
 end
 
 -- One action for a worker: run, or why not. Answers nil where the action is final already and the next may be asked.

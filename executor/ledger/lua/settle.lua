@@ -30,10 +30,13 @@ else
     post('p:' .. E .. '|' .. G .. '|' .. A, NOW + tonumber(ARGV[10]), '{"kind":"signature","signature":' .. q(signature) .. '}', false)
     wake(x)
   else
-    if status == 'retry' then status = 'failed' end
+    -- one that would have been tried again has not failed for good: the stop that came before it stays as it is
+    local unasked = status == 'cancelled' and is_open(x, G)
+    local decides = unasked or status == 'failed' or status == 'timed_out'
+    if unasked or status == 'retry' then status = 'failed' end
     verdict = 'ok'
     finish(x, G, A, status, outcome, v[7])
-    if (status == 'failed' or status == 'timed_out') and fail(x, G, A, rule_of(E, G, A), error) then verdict = 'fatal' end
+    if decides and fail(x, G, A, rule_of(E, G, A), error) then verdict = 'fatal' end
     drain(x)
   end
   redis.call('HSET', name, 'settlement', verdict)

@@ -74,9 +74,11 @@ class MemoryActions(MemoryFleet):
             do.post_message(x, generation, action, signature, do.now + delay_ms, now=False)
             do.wake(x)
             return "retry"
-        status = "failed" if status == "retry" else status
-        do.finish(x, generation, action, status, outcome)
-        fatal = status in ("failed", "timed_out") and do.fail(x, generation, action, error)
+        # one that would have been tried again has not failed for good: the stop that came before it stays as it is
+        unasked = status == "cancelled" and x.is_open(generation)
+        decides = unasked or status in ("failed", "timed_out")
+        do.finish(x, generation, action, "failed" if unasked or status == "retry" else status, outcome)
+        fatal = decides and do.fail(x, generation, action, error)
         do.drain(x)
         return "fatal" if fatal else "ok"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from executor.ledger.memory.claims import Claims
-from executor.ledger.memory.moves import FENCED_MS, RESEND_MS, TAKEOVERS, worst
+from executor.ledger.memory.moves import FENCED_MS, RESEND_MS, TAKEOVERS, publication_ms, worst
 from executor.ledger.memory.reading import MemoryReading
 from executor.ledger.wire import Lease, outgoing
 from executor.model.execution import Claimed, Outgoing
@@ -25,7 +25,7 @@ class MemoryFleet(MemoryReading):
         """One atomic step; what it decided to send goes out after it."""
         with self._changed:
             self._moves.now = self._store.clock()
-            self._moves.sending = []
+            self._moves.sending, self._moves.sends = [], True
             yield self._moves
             sending = self._moves.sending
             self._changed.notify_all()
@@ -126,16 +126,17 @@ class MemoryFleet(MemoryReading):
     def due(self, limit: int) -> tuple[list[Outgoing], float | None]:
         """What is due, and the seconds until the next entry (None: the outbox is empty).
 
-        Each entry is moved on, so that a sender that dies is replaced. A reached delay makes its action claimable:
-        nothing else does.
+        Each entry is moved on (a stage for as long as its publication may take), so that a sender that dies is
+        replaced. A reached delay makes its action claimable: nothing else does.
         """
         with self._changed:
             now, outbox = self._store.clock(), self._store.outbox
             ids = sorted((entry.due, name) for name, entry in outbox.items() if entry.due <= now)[:limit]
             found = []
             for _, name in ids:
-                outbox[name].due = now + RESEND_MS
-                found.append(Outgoing(f"{name}#{outbox[name].number}", json.loads(outbox[name].text)))
+                entry = json.loads(outbox[name].text)
+                outbox[name].due = now + (publication_ms(entry["actions"]) if name.startswith("st:") else RESEND_MS)
+                found.append(Outgoing(f"{name}#{outbox[name].number}", entry))
                 if name.startswith("p:"):
                     self._delay_is_over(name, now)
             first = min((entry.due for entry in outbox.values()), default=None)

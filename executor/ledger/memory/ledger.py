@@ -143,8 +143,11 @@ class MemoryLedger(MemoryActions):
     def conclude(self, execution: str, status: str, *, error: dict[str, Any] | None = None, rollback: str = "") -> bool:
         """End an execution; False where it has ended before."""
         with self._step() as do:
-            do.strike("con:" + execution)
             x = self._store.executions.get(execution)
+            if x is not None and x.state == "concluding" and status != x.fields.get("outcome", "completed"):
+                # another end than the decided one comes too late, and the entry stays for who comes with that
+                return False
+            do.strike("con:" + execution)
             if x is None or not (x.state == "concluding" or (x.state == "pending" and status != "completed")):
                 return False
             do.strike("ex:" + execution)
@@ -172,6 +175,7 @@ class MemoryLedger(MemoryActions):
         """Ask for an end. Answers ``ok``, ``unknown``, or ``refused`` with the state that forbids it."""
         mode, told = "rollback" if undo else "stop", json.dumps(error)
         with self._step() as do:
+            do.sends = self.outlet is not None
             x = self._store.executions.get(execution)
             if x is None:
                 return "unknown", ""

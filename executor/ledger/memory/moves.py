@@ -27,6 +27,8 @@ class Moves:
         self.store = store
         self.now = 0
         self.sending: list[str] = []
+        self.sends = True
+        """Whether the caller sends what it is given; else it is due at once."""
 
     # -- events and outbox --------------------------------------------------------------------------------------------
 
@@ -43,6 +45,8 @@ class Moves:
 
     def post(self, name: str, due: int, entry: dict[str, Any], *, now: bool) -> None:
         """Each writing has a number: who has sent one strikes out that one, never what was written since."""
+        if now and not self.sends:
+            due, now = self.now, False
         self.store.entries += 1
         text = json.dumps(entry)
         self.store.outbox[name] = Entry(due, self.store.entries, text)
@@ -173,8 +177,13 @@ class Moves:
         if left == 0:
             self.ask_to_advance(x)
             return
-        entry = {"kind": "stage", "execution": x.id, "generation": x.current, "stage": stage}
-        self.post(f"st:{x.id}|{x.current}|{stage}", self.now + 1000 + 3 * left, entry, now=True)
+        entry = {"kind": "stage", "execution": x.id, "generation": x.current, "stage": stage, "actions": left}
+        self.post(f"st:{x.id}|{x.current}|{stage}", self.now + publication_ms(left), entry, now=True)
+
+
+def publication_ms(actions: int) -> int:
+    """How long the messages of so many actions may be on their way, before somebody else publishes them."""
+    return 1000 + 3 * actions
 
 
 def worst(before: str | None, effect: str) -> str:
