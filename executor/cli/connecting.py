@@ -17,6 +17,8 @@ class Cluster:
 
     broker_url: str
     ledger_url: str
+    interval_s: float = 1.0
+    """How often live views are drawn anew."""
 
     def client(self, *, patience_s: float = 2.0) -> "ResolutionClient":
         """A client of its ledger."""
@@ -41,12 +43,13 @@ def settings(config_file: Path | None) -> "Settings":
 
 def find_cluster(found: "Settings") -> Cluster | None:
     """The cluster to talk to; None where there is none."""
+    interval_s = found.monitoring.interval.total_seconds()
     if found.broker_url is not None and found.ledger_url is not None:
-        return Cluster(found.broker_url, found.ledger_url)
+        return Cluster(found.broker_url, found.ledger_url, interval_s)
     from executor.cli.running import running_cluster
 
     told = running_cluster(found.state_dir)
-    return None if told is None else Cluster(told["broker_url"], told["broker_url"])
+    return None if told is None else Cluster(told["broker_url"], told["broker_url"], interval_s)
 
 
 def connect(config_file: Path | None) -> Cluster:

@@ -1,5 +1,6 @@
 """`rex run`, `rex submit`, `rex watch`: hand a strategy over, and follow it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from executor.cli import strategies
@@ -29,7 +30,8 @@ def run(
     own = EmbeddedCluster(devices, concurrency=_CONCURRENCY, state_dir=found.state_dir, config_file=config)
     with own:
         own.launch()
-        return _run_on(own.address(), given, as_json=as_json, wait_s=wait_s, own=own)
+        address = replace(own.address(), interval_s=found.monitoring.interval.total_seconds())
+        return _run_on(address, given, as_json=as_json, wait_s=wait_s, own=own)
 
 
 def _warn(given: strategies.Given) -> None:
@@ -69,7 +71,7 @@ def _follow(
 ) -> tuple[int, Report | None]:
     progress = Progress()
     with cluster.client() as client:
-        view = view_for(progress, title, as_json=as_json)
+        view = view_for(progress, title, as_json=as_json, interval_s=cluster.interval_s)
         follower = Follower(client, execution, view, progress)
         try:
             with view:
@@ -122,7 +124,7 @@ def watch(execution: str, *, as_json: bool, wait_s: float | None, config: Path |
     with cluster.client() as client:
         title = client.status(execution)["strategy"]
         progress = Progress()
-        view = view_for(progress, title, as_json=as_json)
+        view = view_for(progress, title, as_json=as_json, interval_s=cluster.interval_s)
         interrupts = Interrupts()
         try:
             with interrupts.counting(), view:

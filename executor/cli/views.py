@@ -27,11 +27,11 @@ class View(Protocol):
     def tell(self, text: str) -> None: ...
 
 
-def view_for(progress: Progress, title: str, *, as_json: bool) -> View:
+def view_for(progress: Progress, title: str, *, as_json: bool, interval_s: float) -> View:
     """The view that fits where the output goes."""
     if as_json:
         return Silent()
-    return Table(progress, title) if on_terminal() else Lines()
+    return Table(progress, title, interval_s) if on_terminal() else Lines()
 
 
 class Silent:
@@ -62,16 +62,17 @@ class Lines(Silent):
 
 
 class Table:
-    """The actions in a table, drawn anew a few times a second."""
+    """The actions in a table, drawn anew each `interval_s` seconds, and soon after something has happened."""
 
-    def __init__(self, progress: Progress, title: str) -> None:
+    def __init__(self, progress: Progress, title: str, interval_s: float) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._progress = progress
         self._title = title
         self._console = Console()
-        self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._draw)
+        self._live = Live(console=self._console, refresh_per_second=1 / interval_s, get_renderable=self._draw)
+        self._changed = True
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -81,10 +82,14 @@ class Table:
         self._live.stop()
 
     def event(self, event: dict[str, Any]) -> None:
+        self._changed = True
         if event["event"].endswith(":waiting"):
             self.tell(line_of(event) or "")
 
-    def tick(self) -> None: ...
+    def tick(self) -> None:
+        if self._changed:
+            self._changed = False
+            self._live.refresh()
 
     def tell(self, text: str) -> None:
         self._console.print(harmless(text), markup=False, highlight=False)
