@@ -4,34 +4,70 @@ Knows neither Celery nor the ledger's keys: it is given a claim and answers with
 """
 
 import json
+import logging
 import random
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from executor.action import ActionType, Found, Json, Run, Snapshot, Undo
+from executor.action import ActionType, Found, Json, Run, Snapshot, Undo, WayBack
 from executor.expressions import evaluate, holds, quoted_parameters, render
 from executor.model.errors import (
     CONFIGURATION,
+    NETWORK,
+    RESOURCE,
     UNMET,
     ActionCancelled,
     ActionError,
     ActionTimedOut,
     Interrupted,
+    LedgerFull,
+    Unreachable,
 )
 from executor.model.execution import Claimed, Ended
 from executor.model.plan import Call
+from executor.model.secrets import SCHEME
+from executor.policies.classification import classify
 from executor.policies.retry import delay_s, worth_retrying
 from executor.ports import ActionCatalogue, Holding, Performer, UndoRecords
 
+_log = logging.getLogger("rex.engine")
 
+
+@dataclass
 class _Attempt:
-    """How far one call has come; decides what has to be taken back when it fails."""
+    """One call of a claim, and how far it has come; decides what has to be taken back when it fails."""
 
-    def __init__(self) -> None:
-        self.effect = "none"
-        self.result: Any = None
+    claimed: Claimed
+    hold: Holding
+    values: Json
+    deadline: float
+    of_fallback: bool = False
+    effect: str = "none"
+    result: Any = None
+
+    @property
+    def record(self) -> Json | None:
+        """The undo record that an earlier holder has written for this very call."""
+        return self.claimed.undo_fallback if self.of_fallback else self.claimed.undo
+
+    @property
+    def saved(self) -> Json | None:
+        """What this very call saved before its effect; never what another one saved."""
+        return (self.record or {}).get("data")
+
+    def failed_by(self, error: Exception) -> ActionError:
+        """The error as this attempt tells it; what was cut off in its effect may have had it."""
+        known = _as_action_error(error, self.claimed.step.id)
+        if isinstance(known, ActionCancelled) and not self.hold.cancelled():
+            # nobody asked for it: to be told as cancelled it would pass for an end that was wanted
+            known = Interrupted(str(known))
+        if self.effect == "started" and isinstance(known, (ActionTimedOut, ActionCancelled, Interrupted)):
+            self.effect = "unknown"
+        return known
 
 
 class ExecutionEngine:
@@ -51,45 +87,46 @@ class ExecutionEngine:
         self._chance = chance or random.Random()  # noqa: S311 - jitter is no secret
 
     def execute_action(self, claimed: Claimed, hold: Holding) -> Ended:
-        """Run one attempt and say how it ended; every failure of the action becomes an `Ended`."""
-        values = values_of(claimed)
-        attempt = _Attempt()
+        """Run one attempt and say how it ended; every failure becomes an `Ended`, so that every attempt is settled."""
+        step = claimed.step
+        # the lease allows for the fallback too, which has a time of its own
+        attempt = _Attempt(claimed, hold, values_of(claimed), hold.ends_at - (step.timeout_s if step.fallback else 0))
         try:
-            if claimed.step.purpose == "undo":
-                return self._undo(claimed, hold, values, attempt)
-            return self._forward(claimed, hold, values, attempt)
-        except ActionError as error:
-            return self._failed(claimed, hold, values, attempt, error)
+            if step.purpose == "undo":
+                return self._undo(attempt)
+            if claimed.undo_fallback is not None:
+                return self._take_over_fallback(attempt)
+            return self._forward(attempt)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the attempt has ended
+            return self._failed(attempt, attempt.failed_by(error))
 
     # -- forward ------------------------------------------------------------------------------------------------------
 
-    def _forward(self, claimed: Claimed, hold: Holding, values: Json, attempt: _Attempt) -> Ended:
-        step = claimed.step
-        before = (claimed.undo or {}).get("data")
-        if step.when is not None and claimed.attempt == 1 and not claimed.probe and not holds(step.when, values):
+    def _forward(self, attempt: _Attempt) -> Ended:
+        claimed, step = attempt.claimed, attempt.claimed.step
+        # a former holder may have died before it came to ask
+        if step.when is not None and claimed.attempt == 1 and not holds(step.when, attempt.values):
             return Ended("skipped", reason=f"when: {step.when}")
         if claimed.probe and not step.idempotent:
             attempt.effect = "unknown"
-            if self._found(claimed, step.call, hold, values, before) is Found.DONE:
+            if self._is_done(attempt):
+                attempt.effect = "completed"
+                if step.success is not None:
+                    raise Interrupted(
+                        f"{step.id} was done, but its result died with its worker: success cannot be judged"
+                    )
                 return Ended("succeeded", effect="completed")
             attempt.effect = "none"
-        kind, run = self._prepared(claimed, step.call, hold, values, before)
-        self._call(claimed, kind, run, attempt)
-        if step.success is not None and not holds(step.success, {**values, "result": attempt.result}):
+        kind, run = self._prepared(attempt, step.call, attempt.saved)
+        self._call(attempt, kind, run)
+        if step.success is not None and not holds(step.success, {**attempt.values, "result": attempt.result}):
             raise ActionError(f"success does not hold: {step.success}", UNMET)
         return Ended("succeeded", result=attempt.result, effect="completed")
 
-    def _call(
-        self, claimed: Claimed, kind: ActionType, run: Run, attempt: _Attempt, *, of_fallback: bool = False
-    ) -> None:
+    def _call(self, attempt: _Attempt, kind: ActionType, run: Run) -> None:
         """snapshot -> execute -> verify."""
-        if _has(kind, "snapshot") and (claimed.undo is None or of_fallback):
-            snapshot: Snapshot | None = self._performer.perform(kind, "snapshot", run)
-            if snapshot is not None:
-                record = {"data": snapshot.data, "target": snapshot.target}
-                if not self._undo_records.record_undo(claimed, record, of_fallback=of_fallback):
-                    raise ActionCancelled(f"{claimed.step.id} was taken over before its effect")
-                run.snapshot = snapshot.data
+        if attempt.record is None:
+            self._write_record(attempt, kind, run)
         run.proceed()
         attempt.effect = "started"
         attempt.result = self._performer.perform(kind, "execute", run)
@@ -97,26 +134,47 @@ class ExecutionEngine:
         if _has(kind, "verify"):
             self._performer.perform(kind, "verify", run, attempt.result)
 
-    def _found(self, claimed: Claimed, call: Call, hold: Holding, values: Json, snapshot: Json | None) -> Found:
+    def _write_record(self, attempt: _Attempt, kind: ActionType, run: Run) -> None:
+        """Before the effect: what is needed to take it back; of a fallback also that it begins."""
+        claimed = attempt.claimed
+        snapshot: Snapshot | None = self._performer.perform(kind, "snapshot", run) if _has(kind, "snapshot") else None
+        if snapshot is None and not attempt.of_fallback:
+            return
+        record: Json = {"data": snapshot.data, "target": snapshot.target} if snapshot else {"data": None, "target": ""}
+        if not self._undo_records.record_undo(claimed, record, of_fallback=attempt.of_fallback):
+            raise ActionCancelled(f"{claimed.step.id} was taken over before its effect")
+        run.snapshot = record["data"]
+
+    def _is_done(self, attempt: _Attempt) -> bool:
+        """Whether a former holder did it, and it must not run again.
+
+        Raises:
+            Interrupted: its type cannot tell.
+        """
+        call = attempt.claimed.step.call
+        found = self._found(attempt, call, attempt.saved)
+        # what restores compares the world with what it saved: it runs again, finds it done, and has its result
+        return found is Found.DONE and not _restores(self._kind(call.uses), call)
+
+    def _found(self, attempt: _Attempt, call: Call, snapshot: Json | None) -> Found:
         """Ask the type whether it was done.
 
         Raises:
             Interrupted: it cannot tell.
         """
-        kind, run = self._prepared(claimed, call, hold, values, snapshot)
+        kind, run = self._prepared(attempt, call, snapshot)
         found: Found = self._performer.perform(kind, "check", run) if _has(kind, "check") else Found.UNKNOWN
         if found is Found.UNKNOWN:
             raise Interrupted(
-                f"the worker that ran {claimed.step.id} died, and {call.uses} cannot tell whether it was done"
+                f"the worker that ran {attempt.claimed.step.id} died, and {call.uses} cannot tell whether it was done"
             )
         return found
 
-    def _prepared(
-        self, claimed: Claimed, call: Call, hold: Holding, values: Json, snapshot: Json | None
-    ) -> tuple[ActionType, Run]:
+    def _prepared(self, attempt: _Attempt, call: Call, snapshot: Json | None) -> tuple[ActionType, Run]:
         kind = self._kind(call.uses)
-        parameters = checked_parameters(kind, rendered(kind, call, values))
-        return kind, self._performer.prepare(claimed, parameters, hold, snapshot)
+        parameters = checked_parameters(kind, rendered(kind, call, attempt.values))
+        run = self._performer.prepare(attempt.claimed, parameters, attempt.hold, snapshot, attempt.deadline)
+        return kind, run
 
     def _kind(self, uses: str) -> ActionType:
         try:
@@ -126,65 +184,78 @@ class ExecutionEngine:
 
     # -- back ---------------------------------------------------------------------------------------------------------
 
-    def _undo(self, claimed: Claimed, hold: Holding, values: Json, attempt: _Attempt) -> Ended:
-        step = claimed.step
-        record = claimed.undone.get("snapshot") or {}
-        data = record.get("data")
-        if step.probe is not None and self._found(claimed, step.probe, hold, values, data) is Found.NOT_DONE:
+    def _undo(self, attempt: _Attempt) -> Ended:
+        claimed, step = attempt.claimed, attempt.claimed.step
+        data = (claimed.undone.get("snapshot") or {}).get("data")
+        if step.probe is not None and self._found(attempt, step.probe, data) is Found.NOT_DONE:
             return Ended("skipped", reason="it had not been done")
-        kind, run = self._prepared(claimed, step.call, hold, values, data)
+        # a declared way back is an action of its own: what it finds saved is what it saved itself
+        kind, run = self._prepared(attempt, step.call, data if step.method == "compensate" else attempt.saved)
         if claimed.probe and not (step.idempotent or kind.idempotent):
             # a compensation was interrupted: never twice, unless its type says that it may be
             if step.method == "compensate":
                 raise Interrupted(f"taking back {step.undoes} was interrupted, and nobody knows how far it came")
-            if self._found(claimed, step.call, hold, values, None) is Found.DONE:
+            if self._is_done(attempt):
                 return Ended("succeeded", effect="completed")
-        run.proceed()
-        attempt.effect = "started"
         if step.method == "compensate":
+            run.proceed()
+            attempt.effect = "started"
             undo = Undo(snapshot=data, result=claimed.undone.get("result"), error=claimed.undone.get("error"))
             attempt.result = self._performer.perform(kind, "compensate", run, undo)
         else:
-            self._call(claimed, kind, run, attempt)
+            self._call(attempt, kind, run)
         return Ended("succeeded", result=attempt.result, effect="completed")
 
     # -- failing ------------------------------------------------------------------------------------------------------
 
-    def _failed(self, claimed: Claimed, hold: Holding, values: Json, attempt: _Attempt, error: ActionError) -> Ended:
-        step = claimed.step
-        if isinstance(error, (ActionTimedOut, ActionCancelled, Interrupted)) and attempt.effect == "started":
-            attempt.effect = "unknown"
+    def _failed(self, attempt: _Attempt, error: ActionError) -> Ended:
+        claimed, step = attempt.claimed, attempt.claimed.step
         told = error.told(step.undoes or step.id)
-        if isinstance(error, ActionCancelled) or hold.cancelled():
+        if attempt.hold.cancelled():
             return Ended("cancelled", error=told, effect=attempt.effect)
         if worth_retrying(step.retry, claimed.attempt, error.classification):
             delay = delay_s(step.retry, claimed.attempt, self._chance)
             return Ended("retry", error=told, effect=attempt.effect, delay_s=delay)
         if step.fallback is not None and step.purpose == "forward":
-            return self._fall_back(claimed, hold, values, attempt, told)
+            return self._fall_back(attempt, told)
         status = "timed_out" if isinstance(error, ActionTimedOut) else "failed"
         return Ended(status, error=told, effect=attempt.effect)
 
-    def _fall_back(self, claimed: Claimed, hold: Holding, values: Json, first: _Attempt, told: Json) -> Ended:
-        step = claimed.step
+    def _fall_back(self, first: _Attempt, told: Json) -> Ended:
+        claimed, step = first.claimed, first.claimed.step
         if step.fallback is None:
             raise ValueError(f"{step.id} has no fallback")
-        second = _Attempt()
+        deadline = min(time.monotonic() + step.timeout_s, first.hold.ends_at)
+        second = _Attempt(claimed, first.hold, first.values, deadline, of_fallback=True)
         try:
-            kind, run = self._prepared(claimed, step.fallback.call, hold, values, None)
-            self._call(claimed, kind, run, second, of_fallback=True)
-        except ActionError as error:
-            if isinstance(error, (ActionTimedOut, ActionCancelled)) and second.effect == "started":
-                second.effect = "unknown"
+            kind, run = self._prepared(second, step.fallback.call, second.saved)
+            self._call(second, kind, run)
+        except Exception as raised:  # noqa: BLE001 - as in `execute_action`
+            error = second.failed_by(raised)
             told = {**told, "message": f"{told['message']}; and its fallback failed: {error}"}
-            status = "cancelled" if isinstance(error, ActionCancelled) else "failed"
-            return Ended(status, error=told, effect=first.effect, marks={"effect_fallback": second.effect})
+            status = "cancelled" if first.hold.cancelled() else "failed"
+            # a former holder had begun it: what that one did is not undone by our failing
+            became = second.effect if claimed.undo_fallback is None or second.effect == "completed" else "unknown"
+            return Ended(status, error=told, effect=first.effect, marks={"effect_fallback": became})
         return Ended(
             "succeeded",
             result=second.result,
             effect=first.effect,
             marks={"degraded": "1", "effect_fallback": "completed", "failure": json.dumps(told)},
         )
+
+    def _take_over_fallback(self, attempt: _Attempt) -> Ended:
+        """The action had failed, and who ran its fallback died: that may only run again where twice is as once."""
+        step = attempt.claimed.step
+        error = Interrupted(f"the worker that ran the fallback of {step.id} died, and nobody knows whether it was done")
+        told = error.told(step.id)
+        if attempt.hold.cancelled():
+            return Ended("cancelled", error=told, marks={"effect_fallback": "unknown"})
+        if step.fallback is not None:
+            kind = self._kind(step.fallback.call.uses)
+            if kind.idempotent or _restores(kind, step.fallback.call):
+                return self._fall_back(attempt, told)
+        return Ended("failed", error=told, marks={"effect_fallback": "unknown"})
 
 
 def values_of(claimed: Claimed) -> Json:
@@ -210,8 +281,10 @@ def rendered(kind: ActionType, call: Call, values: Json) -> Json:
 
     Raises:
         ExpressionError: one failed.
+        ActionError: what one gave names a secret.
     """
     plain: Json = render(call.with_, values, shell_quote_keys=quoted_parameters(call.uses))
+    _refuse_chosen_secrets(call.with_, plain)
     for name in kind.conditions:
         if isinstance(call.with_.get(name), str):
             plain[name] = evaluate(call.with_[name], values)
@@ -231,6 +304,41 @@ def checked_parameters(kind: ActionType, parameters: Json) -> BaseModel:
             f"{'.'.join(map(str, problem['loc'])) or 'with'}: {problem['msg']}" for problem in error.errors()
         )
         raise ActionError(f"{kind.uses} cannot take its parameters: {problems}", CONFIGURATION) from None
+
+
+def _refuse_chosen_secrets(written: Any, value: Any) -> None:
+    """Only the strategy names secrets: in what an expression gives, strangers could choose which one is read.
+
+    Raises:
+        ActionError: a text begins as a reference that does not stand in the strategy like this.
+    """
+    if isinstance(value, str):
+        if value.startswith(SCHEME) and value != written:
+            raise ActionError("an expression gave a text that names a secret: only the strategy may", CONFIGURATION)
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_chosen_secrets(written.get(name) if isinstance(written, Mapping) else None, inner)
+    elif isinstance(value, (list, tuple)):
+        own = written if isinstance(written, (list, tuple)) else [None] * len(value)
+        for each, inner in zip(own, value, strict=True):
+            _refuse_chosen_secrets(each, inner)
+
+
+def _as_action_error(error: Exception, action: str) -> ActionError:
+    """What went wrong around the action's own code, as a failure of the action."""
+    if isinstance(error, ActionError):
+        return error
+    if isinstance(error, Unreachable):
+        return ActionError(str(error), NETWORK)
+    if isinstance(error, LedgerFull):
+        return ActionError(str(error), RESOURCE)
+    _log.error("%s could not be carried out", action, exc_info=error)
+    return ActionError(f"{type(error).__name__}: {error}", classify(error))
+
+
+def _restores(kind: ActionType, call: Call) -> bool:
+    """Whether the type takes itself back by what it saved, and so may run again with that."""
+    return kind.way_back(call.with_) is WayBack.RESTORES
 
 
 def _has(kind: ActionType, method: str) -> bool:

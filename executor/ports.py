@@ -37,6 +37,10 @@ class Outlet(Protocol):
 class Holding(Protocol):
     """A claim while its action runs."""
 
+    @property
+    def ends_at(self) -> float:
+        """`time.monotonic` seconds at which the lease ends, the time of a fallback included."""
+
     def cancelled(self) -> bool:
         """Whether the attempt must stop."""
 
@@ -47,8 +51,10 @@ class Holding(Protocol):
 class Performer(Protocol):
     """Runs the code of action types: in this process, or in one of its own."""
 
-    def prepare(self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None) -> Run:
-        """The attempt as the action's code will see it."""
+    def prepare(
+        self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None, deadline: float
+    ) -> Run:
+        """The attempt as the action's code will see it; it ends at `deadline`, in `time.monotonic` seconds."""
 
     def perform(self, kind: ActionType, method: str, run: Run, *arguments: Any) -> Any:
         """Call one method of an action type.

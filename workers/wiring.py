@@ -5,7 +5,6 @@ import logging
 import os
 import platform
 import threading
-import time
 import uuid
 from collections.abc import Sequence
 from functools import cached_property
@@ -51,7 +50,9 @@ class DevicePerformer:
         self._saved = saved
         self._max_result_bytes = max_result_bytes
 
-    def prepare(self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None) -> Run:
+    def prepare(
+        self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None, deadline: float
+    ) -> Run:
         step = claimed.step
         return ActionRun(
             parameters=parameters,
@@ -60,7 +61,7 @@ class DevicePerformer:
             device=step.device,
             attempt=claimed.attempt,
             key=f"{claimed.execution}/{claimed.generation}/{step.id}",
-            deadline=time.monotonic() + step.timeout_s,
+            deadline=deadline,
             cancelled=hold.cancelled,
             guard=hold.guard,
             saved=self._saved,

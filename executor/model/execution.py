@@ -92,6 +92,8 @@ class Claimed:
     """For a compensation: ``result``, ``error`` and ``snapshot`` of the action that it takes back."""
     undo: dict[str, Any] | None = None
     """The undo record that an earlier attempt has written; only the first counts."""
+    undo_fallback: dict[str, Any] | None = None
+    """That of the fallback: where there is one, a former holder had begun it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
   local rule = rule_of(x.id, G, A)
   if not rule then return { 'unknown', A } end
   local v = redis.call('HMGET', name, 'status', 'nonce', 'token', 'attempt', 'mode', 'takeovers', 'outcome', 'fatal', 'ord',
-    'holder', 'probe', 'undo', 'unserved')
+    'holder', 'probe', 'undo', 'unserved', 'undo_fallback')
   local status = v[1] or 'ready'
   if FINAL[status] then
     if v[8] then return { 'failed', A, v[7] or '{}' } end
@@ -295,7 +295,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
   local given = redis.call('HMGET', key('x', x.id), 'strategy', rule.i and 'inputs' or 'none', rule.c and 'context' or 'none')
   return { 'run', A, token, tostring(attempt), mode, redis.call('HGET', key('spec', x.id, G), A), given[1] or '',
     given[2] or '', given[3] or '', reads, { about[1] or '', about[2] or '', about[3] or '' },
-    v[12] or '' }
+    v[12] or '', v[14] or '' }
 end
 
 -- The first action of a message that is not final yet.

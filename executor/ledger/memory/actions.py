@@ -89,6 +89,9 @@ class MemoryActions(MemoryFleet):
             if fields is None:
                 return False
             fields.setdefault("undo_fallback" if of_fallback else "undo", json.dumps(record))
+            if of_fallback:
+                # from here on it may have been done, whether its holder lives to tell or not
+                fields.setdefault("effect_fallback", "unknown")
             return True
 
     def progress(self, claimed: Claimed, fraction: float, message: str) -> None:

@@ -128,5 +128,6 @@ class Claims(Moves):
             "run", action, fields["token"], fields["attempt"], fields["mode"],
             x.generations[generation].specs[action], x.fields["strategy"], x.fields["inputs"] if "i" in rule else "",
             x.fields["context"] if "c" in rule else "", reads, about, fields.get("undo", ""),
+            fields.get("undo_fallback", ""),
         ]  # fmt: skip
         return claim_answer(x.id, generation, got)
