@@ -73,7 +73,8 @@ def stage_canvas(
         args=(execution, generation, number),
         immutable=True,
         options={
-            "task_id": message_id(execution, generation, number, "advance"),
+            # no step can be called that: none begins with a slash
+            "task_id": message_id(execution, generation, number, "/advance"),
             "queue": CONTROL,
             "shadow": f"{plan.strategy} / advance to stage {number + 1}",
         },

@@ -1,5 +1,6 @@
 """Which device does what: the fleet as the ledger knows it, and the choice of the least loaded."""
 
+import heapq
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +36,8 @@ class Fleet:
                 self._offers.setdefault(device, set()).update(worker["actions"])
                 self._load[device] += busy.get(name, 0)
                 self._room[device] += worker["concurrency"]
+        self._able: dict[str, list[tuple[float, str]]] = {}
+        """Heaps of the devices that offer a type, each with its load when it was last looked at."""
 
     @property
     def devices(self) -> set[str]:
@@ -48,9 +51,18 @@ class Fleet:
         """
         if near is not None and uses in self._offers.get(near, ()):
             return near
-        able = [device for device, offered in self._offers.items() if uses in offered]
+        if uses not in self._able:
+            self._able[uses] = [(self._share(name), name) for name, offered in self._offers.items() if uses in offered]
+            heapq.heapify(self._able[uses])
+        able = self._able[uses]
         if not able:
             raise NoDevice(uses, len(self._offers))
-        chosen = min(able, key=lambda device: (self._load[device] / max(1, self._room[device]), device))
+        # what was given to a device for another type only made it fuller: its place is found when it comes to the top
+        while able[0][0] != (share := self._share(able[0][1])):
+            heapq.heapreplace(able, (share, able[0][1]))
+        chosen = able[0][1]
         self._load[chosen] += 1
         return chosen
+
+    def _share(self, device: str) -> float:
+        return self._load[device] / max(1, self._room[device])
