@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from executor.expressions import Reads, holds, reads_of_condition
 from executor.model.errors import UNMET, ExpressionError
+from executor.model.execution import readable
+
+_READ = ("status", "outcome", "device", "attempt")
 
 
 class MonitoredLedger(Protocol):
@@ -35,7 +38,7 @@ class MonitoringSystem:
         return {
             "inputs": json.loads(head.get("inputs") or "{}"),
             "context": json.loads(head.get("context") or "{}"),
-            "actions": {name: _readable(row) for name, row in rows.items()},
+            "actions": {name: readable(*(row.get(part, "") for part in _READ)) for name, row in rows.items()},
             "device": {"id": "", "labels": {}, "capabilities": []},
             "execution": {"id": execution, "strategy": head["strategy"], "attempt": 1},
         }
@@ -59,15 +62,3 @@ def _checked(source: str, values: Mapping[str, Any]) -> dict[str, Any]:
         return {"expression": source, "met": holds(source, values)}
     except ExpressionError as error:
         return {"expression": source, "met": False, "error": str(error)}
-
-
-def _readable(row: Mapping[str, str]) -> dict[str, Any]:
-    outcome = json.loads(row.get("outcome") or "{}")
-    status = row.get("status", "pending")
-    return {
-        "status": status,
-        "result": outcome.get("result") if status == "succeeded" else None,
-        "error": outcome.get("error"),
-        "device": row.get("device"),
-        "attempts": int(row.get("attempt", 0)),
-    }

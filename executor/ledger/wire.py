@@ -8,7 +8,7 @@ import json
 import math
 from typing import Any
 
-from executor.model.execution import FINAL, Answer, Claimed, Ended, Outgoing
+from executor.model.execution import FINAL, Answer, Claimed, Ended, Outgoing, readable
 from executor.model.plan import Plan, Step, rules
 
 Lease = tuple[str, int, str]
@@ -74,19 +74,7 @@ def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | A
     return Claimed(
         execution=execution, generation=generation, token=token, attempt=int(attempt), probe=mode == "probe",
         step=step, strategy=strategy, inputs=json.loads(inputs) if inputs else {},
-        context=json.loads(context) if context else {}, reads={row[0]: _readable(*row[1:]) for row in reads},
+        context=json.loads(context) if context else {}, reads={row[0]: readable(*row[1:]) for row in reads},
         undone=undone, undo=json.loads(undo) if undo else None,
         undo_fallback=json.loads(undo_fallback) if undo_fallback else None,
     )  # fmt: skip
-
-
-def _readable(status: str, outcome: str, device: str, attempts: str) -> dict[str, Any]:
-    """An action as expressions see it: without a success its result is null."""
-    told = json.loads(outcome) if outcome else {}
-    return {
-        "status": status or "pending",
-        "result": told.get("result") if status == "succeeded" else None,
-        "error": told.get("error"),
-        "device": device or None,
-        "attempts": int(attempts),
-    }

@@ -1,5 +1,6 @@
 """States of executions and actions, and what the ledger answers."""
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -147,3 +148,15 @@ class OpenStage:
     number: int
     opened_ms: int
     """When it was opened, by the server's clock."""
+
+
+def readable(status: str, outcome: str, device: str, attempts: str) -> dict[str, Any]:
+    """An action as expressions see it, of its fields in the ledger: without a success its result is null."""
+    told = json.loads(outcome) if outcome else {}
+    return {
+        "status": status or "pending",
+        "result": told.get("result") if status == ActionStatus.SUCCEEDED else None,
+        "error": told.get("error"),
+        "device": device or None,
+        "attempts": int(attempts or 0),
+    }
