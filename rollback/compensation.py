@@ -88,6 +88,8 @@ def _layers(undos: list[_Undo]) -> list[list[Step]]:
 
 def _undos(step: Step, action: Mapping[str, str], way_back: WayBackPlan) -> Iterable[_Undo]:
     """The undo of an action's fallback, then its own, as far as there is something to undo."""
+    if action.get("status") == "skipped":
+        return  # its effect may stand as unknown all the same: a first holder may have died before it asked
     order = 2 * int(action.get("ord", 0))
     parts = [("", step.call, step.way_back, action.get("effect", "none"), "undo")]
     if step.fallback is not None:
@@ -110,7 +112,8 @@ def _verdict(how: WayBack, effect: str, record: Any) -> tuple[str, str]:
     if effect == "none" or how.rule in ("none", "nothing"):
         return "nothing", ""
     if how.rule == "restores":
-        return ("undo", "") if record else ("nothing", "")
+        # a fallback leaves a record in any case, with no data where its type saved nothing
+        return ("undo", "") if record and record.get("data") is not None else ("nothing", "")
     if how.rule == "started":
         return "undo", ""
     if effect == "started":
