@@ -50,7 +50,10 @@ def report(ledger: ReportsLedger, execution: str) -> dict[str, Any]:
         "started_at": _time(started),
         "finished_at": _time(finished),
         "duration_s": round(((finished or ledger.now_ms()) - started) / 1000, 3),
-        "actions": {name: _action(steps[name], rows[name], ended=ended, undone=undone) for name in order},
+        "actions": {
+            name: _action(steps[name], rows[name], ended=ended, rolled_back="rb_started" in head, undone=undone)
+            for name in order
+        },
         "rollback": _rollback(head, steps, back_steps, back, ended=ended),
         "success_criteria": _criteria(head, plan),
         "error": json.loads(head["error"]) if head.get("error") else None,
@@ -74,13 +77,16 @@ def _undone(steps: Mapping[str, Step], rows: Mapping[str, Mapping[str, str]]) ->
     for name, step in steps.items():
         if step.undoes is not None:
             status = rows[name].get("status", "")
-            became = {"succeeded": "compensated", "skipped": "none"}.get(status, "failed" if status in FINAL else "")
+            # skipped: it turned out that nothing had been done
+            became = {"succeeded": "compensated", "skipped": ""}.get(status, "failed" if status in FINAL else "")
             if became and undone.get(step.undoes) != "failed":
                 undone[step.undoes] = became
     return undone
 
 
-def _action(step: Step, row: Mapping[str, str], *, ended: bool, undone: Mapping[str, str]) -> dict[str, Any]:
+def _action(
+    step: Step, row: Mapping[str, str], *, ended: bool, rolled_back: bool, undone: Mapping[str, str]
+) -> dict[str, Any]:
     status = row.get("status", ActionStatus.PENDING)
     if status not in FINAL:
         if ended:
@@ -91,10 +97,10 @@ def _action(step: Step, row: Mapping[str, str], *, ended: bool, undone: Mapping[
     error = outcome.get("error")
     if row.get("degraded"):
         error = json.loads(row["failure"])
-    kept = "none" if row.get("effect", "none") != "none" and step.way_back.rule == "none" and undone else None
+    declared = rolled_back and step.way_back.rule == "none" and row.get("effect", "none") != "none"
     return {
         "status": str(status),
-        "undo": undone.get(step.id, kept),
+        "undo": undone.get(step.id, "none" if declared else None),
         "degraded": bool(row.get("degraded")),
         "device": row.get("device") or step.device or None,
         "attempts": int(row.get("attempt", 0)),
@@ -153,7 +159,7 @@ def _rollback(
         "status": status,
         "mechanism": "compensate" if begun else None,
         "compensated": done,
-        "remaining": remaining(head, forward, steps, rows) if begun and head.get("rb_status") else [],
+        "remaining": remaining(head, forward, steps, rows) if head.get("rb_status") else [],
     }
 
 
