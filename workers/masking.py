@@ -14,6 +14,8 @@ from urllib.parse import quote, quote_plus
 from executor.model.errors import CONFIGURATION, ActionError
 
 MASK = "***"
+_OWN = "REX_"
+"""Our own settings begin so; they hold addresses with passwords, and no strategy is to have those."""
 SCHEME = "secret://"
 _SHORT = 4
 """A secret below this length is masked only where it stands alone: as part of words it would destroy every text."""
@@ -36,13 +38,15 @@ class SecretValues:
         """`value`, or the secret that it names.
 
         Raises:
-            ActionError: an unknown kind of reference, or this device does not have that secret.
+            ActionError: an unknown kind of reference, one of our own settings, or this device does not have it.
         """
         if not value.startswith(SCHEME):
             return value
         kind, _, name = value.removeprefix(SCHEME).partition("/")
         if kind != "env" or not name:
             raise ActionError(f"{value!r} is no secret: write secret://env/NAME", CONFIGURATION)
+        if name.startswith(_OWN):
+            raise ActionError(f"{value}: {name} is a setting of the worker itself, not a secret", CONFIGURATION)
         secret = self._environment.get(name)
         if not secret:
             state = "is not set" if secret is None else "is empty"

@@ -45,7 +45,15 @@ TOLD = Told()
 
 @pytest.fixture
 def secrets() -> SecretValues:
-    values = SecretValues({"A": SECRET, "SHORT": "ab", "EMPTY": "", "KEY": "-----BEGIN\nabcdefghij\nxyz\n-----END"})
+    values = SecretValues(
+        {
+            "A": SECRET,
+            "SHORT": "ab",
+            "EMPTY": "",
+            "REX_BROKER_URL": "a://b:c@d",
+            "KEY": "-----BEGIN\nabcdefghij\nxyz\n-----END",
+        }
+    )
     values.read("secret://env/A")
     return values
 
@@ -84,6 +92,7 @@ def test_secrets_of_several_lines_short_ones_and_empty_ones(secrets: SecretValue
         ("secret://env/ABSENT", "is not set"),
         ("secret://vault/x", "write secret://env/NAME"),
         ("secret://env/", "write secret://env/NAME"),
+        ("secret://env/REX_BROKER_URL", "a setting of the worker itself"),
     ):
         with pytest.raises(ActionError, match=said) as caught:
             secrets.read(reference)
