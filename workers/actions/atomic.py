@@ -79,20 +79,26 @@ def _link(temporary: Path, place: Path) -> None:
 
 
 def _refuse_changed(place: Path, before: State) -> None:
+    """What was compared is older than this moment: nothing that others wrote since may be lost."""
     now = place.lstat()
     if (now.st_mtime_ns, now.st_size) != (before.mtime_ns, len(before.content)):
-        raise ActionError(f"{place} was changed by someone else while it was being replaced", TRANSIENT)
+        raise ActionError(f"{place} was changed by someone else meanwhile", TRANSIENT)
 
 
-def remove(path: str, *, proceed: Callable[[], None]) -> None:
+def remove(path: str, *, before: State, proceed: Callable[[], None]) -> None:
     """Delete a file for good.
 
+    Args:
+        before: what must still be there right before it is deleted.
+        proceed: asked right before the effect.
+
     Raises:
-        ActionError: it could not be deleted.
+        ActionError: it could not be deleted, or changed meanwhile; nothing was changed.
     """
     place = Path(path)
     proceed()
     try:
+        _refuse_changed(place, before)
         place.unlink()
         sync_directory(place.parent)
     except OSError as error:

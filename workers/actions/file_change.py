@@ -164,7 +164,8 @@ class FileChange(ActionType):
 
     def _restore(self, run: Run, path: str, before: Json | None, now: State | None) -> None:
         if before is None:
-            remove(path, proceed=run.proceed)
+            if now is not None:
+                remove(path, before=now, proceed=run.proceed)
             return
         state = from_json(before, run.saved.load(before["sha256"]))
         put(path, state.content, prefix=prefix_of(run.key), before=now, like=state, proceed=run.proceed)

@@ -33,5 +33,5 @@ class Delete(FileChange):
     def execute(self, run: Run) -> Json:
         path, before, now = self.begin(run)
         if now is not None:
-            remove(path, proceed=run.proceed)
+            remove(path, before=now, proceed=run.proceed)
         return {"path": path, "deleted": before is not None}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.worlds import Bench
 
-from executor.action import ActionType, Found
+from executor.action import ActionType, Found, Undo
 from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut, ChangedSince
 from workers.actions.file_create import Create
 from workers.actions.file_delete import Delete
@@ -339,3 +339,22 @@ def test_problems_are_found_before_the_run() -> None:
     assert paths(EDIT, path="/x", replace="${{ inputs.r }}") == []
     assert paths(EDIT, path="/x", patch="nonsense") == ["patch"]
     assert paths(EDIT, path="/x", set={"a..b": 1}) == ["set.a..b"]
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_what_others_write_right_before_a_removal_is_not_lost(bench: Bench, tmp_path: Path, back: bool) -> None:
+    """They write after the file was compared, right before the effect."""
+    path = tmp_path / "file"
+    if back:
+        kind: Any = Create()
+        run = bench.begin(kind, path=str(path), content="ours")
+        arguments: tuple[Any, ...] = (Undo(snapshot=run.snapshot, result=perform(kind, "execute", run)),)
+        again = bench.run(kind, key="another key")
+    else:
+        path.write_text("before")
+        kind, arguments = Delete(), ()
+        again = bench.begin(kind, path=str(path))
+    again._guard = lambda: (path.write_text("by someone else"), None)[1]
+    with pytest.raises(ActionError, match="changed by someone else"):
+        perform(kind, "compensate" if back else "execute", again, *arguments)
+    assert path.read_text() == "by someone else"
