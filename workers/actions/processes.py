@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from executor.model.errors import CONFIGURATION, RESOURCE, ActionCancelled, ActionError, ActionTimedOut
+from executor.model.errors import CONFIGURATION, RESOURCE, ActionCancelled, ActionError, ActionTimedOut, Interrupted
 
 _START = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
 """An import finds the compiled file: running supervisor.py by its path would compile it for every command."""
@@ -78,6 +78,7 @@ def run_process(
     Raises:
         ActionTimedOut: the deadline passed; nothing of its tree is left.
         ActionCancelled: it was cancelled; nothing of its tree is left.
+        Interrupted: this worker stood still for too long; nothing of its tree is left.
         ActionError: it could not be started, or its tree could not be killed.
     """
     name = name or argv[0]
@@ -229,7 +230,7 @@ class _Conversation:
         if report["end"] == "killed" and self.stopped_by == "cancelled":
             raise ActionCancelled(f"{self.name!r} was cancelled{left}{said}")
         if report["end"] == "silence":
-            raise ActionCancelled(f"{self.name!r} was stopped: its worker stood still{left}")
+            raise Interrupted(f"{self.name!r} was stopped: its worker stood still{left}{said}")
         raise ActionTimedOut(f"{self.name!r} did not end before its deadline{left}{said}")
 
 

@@ -15,7 +15,8 @@ import pytest
 from support.waiting import wait_until
 from support.worlds import Tree, is_alive
 
-from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut
+from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut, Interrupted
+from workers.actions import processes
 from workers.actions.processes import Finished, run_process
 
 
@@ -191,6 +192,13 @@ def test_a_deadline_may_move_while_it_runs() -> None:
     late.start()
     finished = run_process(["sleep", "0.6"], remaining_s=lambda: ends[0] - time.monotonic())
     assert finished.exit_code == 0
+
+
+def test_a_worker_that_stood_still_cancelled_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its silence had the command killed: nobody asked for that, so the action was interrupted."""
+    monkeypatch.setattr(processes, "_BEAT_S", 60.0)
+    with pytest.raises(Interrupted, match="stood still"):
+        shell("sleep 30")
 
 
 def test_secrets_do_not_show_in_the_process_list(tmp_path) -> None:
