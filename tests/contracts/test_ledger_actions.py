@@ -131,6 +131,25 @@ def test_undo_records_keep_the_first(ledger: AnyLedger) -> None:
     assert tried.claim("a").undo == {"data": {"old": "1"}}
 
 
+def test_who_takes_over_learns_that_the_fallback_had_begun(ledger: AnyLedger) -> None:
+    tried = Tried(ledger).start(in_group("a"))
+    first = tried.claim("a")
+    assert first.undo_fallback is None
+    assert ledger.record_undo(first, {"data": None, "target": ""}, of_fallback=True)
+    assert tried.row("a")["effect_fallback"] == "unknown"
+    ledger.expire("w1", ("E1", 0, "a"), sure=True, error=WRONG)
+    second = tried.claim("a", holder="w2")
+    assert (second.probe, second.undo_fallback) == (True, {"data": None, "target": ""})
+    tried.settle(second, holder="w2", marks={"effect_fallback": "completed"})
+    assert tried.row("a")["effect_fallback"] == "completed"
+
+
+def test_a_record_of_the_action_itself_says_nothing_of_its_fallback(ledger: AnyLedger) -> None:
+    tried = Tried(ledger).start(in_group("a"))
+    ledger.record_undo(tried.claim("a"), {"data": 1})
+    assert "effect_fallback" not in tried.row("a")
+
+
 def test_a_compensation_is_given_what_it_takes_back(ledger: AnyLedger) -> None:
     undo = [step("a-back", undoes="a"), step("b-back", undoes="b"), step("f-back", undoes="a", of_fallback=True)]
     tried = Tried(ledger).start(in_group("a b"))
