@@ -12,7 +12,15 @@ from typing import Any
 from config.settings import Settings
 from executor.distribution import Fleet, NoDevice
 from executor.documents import load_data
-from executor.model.errors import CONFIGURATION, NO_DEVICE, Classification, StrategyInvalid, UnknownExecution
+from executor.model.errors import (
+    CONFIGURATION,
+    NO_DEVICE,
+    Classification,
+    LedgerTrouble,
+    StrategyInvalid,
+    UnknownExecution,
+    told_unforeseen,
+)
 from executor.model.execution import TERMINAL, ExecutionState
 from executor.model.ids import is_execution_id
 from executor.model.strategy import Strategy
@@ -24,6 +32,8 @@ from executor.validation import check_context, check_inputs, validate
 
 _log = logging.getLogger("rex.resolution")
 
+STUMBLES = 20
+"""What cannot be planned is given up after so many times, which are 2 s apart."""
 _HOLD_S = 0.5
 """How often an execution that waits for a device looks again."""
 
@@ -56,6 +66,17 @@ class ResolutionExecutor:
             return
         if state != ExecutionState.PENDING:
             return
+        try:
+            self._begin(execution)
+        except LedgerTrouble:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # it is tried again, as the cause may be a package of this coordinator alone; but not for ever
+            _log.exception("execution %s could not be planned", execution)
+            told = told_unforeseen("the execution could not be planned", error)
+            self._ledger.stumble(execution, ExecutionState.PENDING, told, remaining=[], most=STUMBLES)
+
+    def _begin(self, execution: str) -> None:
         submitted = self._ledger.document(execution) or {}
         try:
             strategy, inputs, context = self.validate_strategy(submitted)
@@ -150,6 +171,8 @@ class ResolutionExecutor:
             return ""
         if head.get("rollback") == "none":
             return "disabled" if head.get("mode") == "rollback" else ""
+        if head.get("unplanned"):
+            return "failed"
         generation = int(head.get("gen", 0))
         if generation == 0:
             return ""

@@ -116,6 +116,21 @@ class ValkeyLedger(FleetLedger):
         )  # fmt: skip
         return bool(got[0] == "ok")
 
+    def stumble(
+        self, execution: str, state: str, error: dict[str, Any], *, remaining: list[dict[str, Any]], most: int
+    ) -> bool:
+        """Making the plan of an execution raised what nobody foresaw, as is counted here; True: it is given up.
+
+        Args:
+            execution: its id.
+            state: ``pending``, or ``rolling_back`` before its plan; in any other there is nothing to count.
+            error: what was raised; that of the execution, where it had not begun.
+            remaining: what a rollback that is given up leaves for a person.
+            most: so many times are enough.
+        """
+        got = self._call("stumble", execution, state, json.dumps(error), json.dumps(remaining), most)
+        return bool(got[0] == "over")
+
     def conclude(self, execution: str, status: str, *, error: dict[str, Any] | None = None, rollback: str = "") -> bool:
         """End an execution; False where it has ended before."""
         got = self._call("conclude", execution, status, "" if error is None else json.dumps(error), rollback)

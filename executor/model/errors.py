@@ -54,6 +54,16 @@ class RexError(Exception):
     """The root of every error that this project raises on purpose."""
 
 
+def told_unforeseen(what: str, error: Exception) -> dict[str, Any]:
+    """An error that nobody raised on purpose, as it stands in results and events."""
+    return {
+        "type": type(error).__name__,
+        "message": f"{what}: {error}",
+        "classification": PERMANENT.as_dict(),
+        "action": None,
+    }
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake in a strategy: where it stands, what it is, what would be right."""

@@ -319,3 +319,36 @@ def test_a_large_stage_is_left_alone_while_it_is_published(ledger: AnyLedger) ->
     assert [item.id.partition("#")[0] for item in found] == ["st:E1|0|0"]
     assert next_s is not None
     assert 6.5 < next_s <= 7.0
+
+
+def test_what_cannot_be_planned_is_given_up_after_some_times(ledger: AnyLedger) -> None:
+    tried = Tried(ledger)
+    assert not ledger.stumble("E1", "pending", WRONG, remaining=[], most=1)
+    tried.submit()
+    assert not ledger.stumble("E1", "rolling_back", WRONG, remaining=[], most=1)
+    assert not ledger.stumble("E1", "pending", WRONG, remaining=[], most=2)
+    assert (tried.state, tried.sent()) == ("pending", ["ex:E1"])
+    assert ledger.stumble("E1", "pending", WRONG, remaining=[], most=2)
+    assert not ledger.stumble("E1", "pending", WRONG, remaining=[], most=2)
+    assert (tried.state, tried.sent(), tried.field("outcome")) == ("concluding", ["con:E1"], "failed")
+    assert ledger.conclude("E1", "failed")
+    assert '"wrong"' in (tried.field("error") or "")
+
+
+def test_a_rollback_that_cannot_be_planned_is_given_up_after_some_times(ledger: AnyLedger) -> None:
+    tried = Tried(ledger)
+    tried.submit()
+    ledger.stumble("E1", "pending", WRONG, remaining=[], most=2)
+    tried.start(in_group("a"))
+    tried.do("a", status="failed")
+    left = [{"action": "a"}]
+    assert not ledger.stumble("E1", "rolling_back", WRONG, remaining=left, most=2)  # each state has its own count
+    assert "rb:E1" in tried.sent()
+    assert ledger.stumble("E1", "rolling_back", WRONG, remaining=left, most=2)
+    assert "rb:E1" not in tried.sent()
+    assert (tried.state, tried.field("remaining")) == ("concluding", '[{"action": "a"}]')
+    assert not tried.begin()
+    other = Tried(ledger, "E2").start(in_group("a"))
+    other.do("a", status="failed")
+    other.begin(in_group("u"))
+    assert not ledger.stumble("E2", "rolling_back", WRONG, remaining=[], most=1)  # it has begun

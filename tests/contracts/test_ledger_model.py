@@ -255,6 +255,10 @@ class LedgerModel(RuleBasedStateMachine):
         plan, steps = (Plan(stages=()), {}) if empty else planned
         self.twins.call("begin_rollback", x.id, 0, plan, steps, remaining=[], timeout_s=20)
 
+    @rule(chance=CHANCE, state=st.sampled_from(["pending", "rolling_back"]))
+    def stumble(self, chance: int, state: str) -> None:
+        self.twins.call("stumble", self.an_execution(chance).id, state, WRONG, remaining=[WRONG], most=3)
+
     @rule(chance=CHANCE)
     def conclude(self, chance: int) -> None:
         x = self.an_execution(chance)

@@ -140,6 +140,27 @@ class MemoryLedger(MemoryActions):
                 do.conclude_later(x)
             return True
 
+    def stumble(
+        self, execution: str, state: str, error: dict[str, Any], *, remaining: list[dict[str, Any]], most: int
+    ) -> bool:
+        """Making the plan of an execution raised what nobody foresaw, as is counted here; True: it is given up."""
+        with self._step() as do:
+            x = self._store.executions.get(execution)
+            if x is None or x.state != state or x.current > 0:
+                return False
+            counter = "stumbled_" + state
+            x.fields[counter] = str(x.number(counter) + 1)
+            if x.number(counter) < most:
+                return False
+            if state == "pending":
+                x.put(outcome="failed", error=json.dumps(error))
+                do.strike("ex:" + execution)
+            else:
+                x.put(unplanned=json.dumps(error), remaining=json.dumps(remaining))
+                do.strike("rb:" + execution)
+            do.conclude_later(x)
+            return True
+
     def conclude(self, execution: str, status: str, *, error: dict[str, Any] | None = None, rollback: str = "") -> bool:
         """End an execution; False where it has ended before."""
         with self._step() as do:
