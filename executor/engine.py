@@ -216,7 +216,8 @@ class ExecutionEngine:
         if worth_retrying(step.retry, claimed.attempt, error.classification):
             delay = delay_s(step.retry, claimed.attempt, self._chance)
             return Ended("retry", error=told, effect=attempt.effect, delay_s=delay)
-        if step.fallback is not None and step.purpose == "forward":
+        # one that had begun is only run again by `_take_over_fallback`, which knows whether it may be
+        if step.fallback is not None and step.purpose == "forward" and claimed.undo_fallback is None:
             return self._fall_back(attempt, told)
         status = "timed_out" if isinstance(error, ActionTimedOut) else "failed"
         return Ended(status, error=told, effect=attempt.effect)

@@ -224,6 +224,19 @@ def test_an_idempotent_fallback_is_run_again(becomes: str, known: str) -> None:
     assert (ended.status, ended.marks["effect_fallback"], second.done) == (becomes, known, 2)
 
 
+def test_a_fallback_of_which_its_type_cannot_even_say_how_it_is_undone_is_not_run_again() -> None:
+    class Puzzled(Effect):
+        def way_back(self, parameters: Json) -> WayBack:
+            raise LookupError
+
+    second = Puzzled("spare", raising(Killed()))
+    world = World(failing(), second).of(call=Call(uses="main"), fallback=spare())
+    world.die(world.claim("a"))
+    claimed = world.claim("a")
+    world.end(claimed, world.run(claimed))
+    assert (world.status("a"), world.row("a")["effect_fallback"], second.done) == ("failed", "unknown", 1)
+
+
 def test_a_fallback_that_saves_keeps_the_first_state_it_saved(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("before")
