@@ -97,7 +97,8 @@ def _action(
     error = outcome.get("error")
     if row.get("degraded"):
         error = json.loads(row["failure"])
-    declared = rolled_back and step.way_back.rule == "none" and row.get("effect", "none") != "none"
+    begun = row.get("effect", "none") != "none" and status != ActionStatus.SKIPPED
+    declared = rolled_back and begun and step.way_back.rule == "none"
     return {
         "status": str(status),
         "undo": undone.get(step.id, "none" if declared else None),

@@ -10,13 +10,20 @@ from executor.model.plan import Call, Step, WayBack, WayBackRule
 from executor.report import report
 
 
-def told(rule: WayBackRule, *, effect: str = "completed", undo: str | None = None, rollback: bool = True) -> Any:
+def told(
+    rule: WayBackRule,
+    *,
+    status: str = "succeeded",
+    effect: str = "completed",
+    undo: str | None = None,
+    rollback: bool = True,
+) -> Any:
     """What stands under ``undo`` of an action after the rollback of its execution."""
     tried = Tried(MemoryLedger())
     call = Call(uses="command")
     step = Step(id="a", device="edge-1", call=call, way_back=WayBack(rule=rule))
     tried.start(in_sequence([step, Step(id="b", device="edge-1", call=call)]))
-    tried.settle(tried.claim("a"), effect=effect)
+    tried.settle(tried.claim("a"), status, effect=effect)
     if rollback:
         tried.settle(tried.claim("b"), "failed")
         undos = [Step(id="a", device="edge-1", call=call, purpose="undo", undoes="a", on_failure="continue")]
@@ -38,6 +45,11 @@ def test_none_is_what_was_declared_so() -> None:
 )
 def test_what_became_of_the_undo(undo: str, said: str | None) -> None:
     assert told("completed", undo=undo) == said
+
+
+def test_what_was_skipped_is_not_said_to_be_left_by_declaration() -> None:
+    """Its first holder died, so its effect stood as unknown until the second one found that it is not to run."""
+    assert told("none", effect="unknown", status="skipped") is None
 
 
 @pytest.mark.parametrize("rule", ["lacking", "nothing"])
