@@ -1,9 +1,12 @@
 """What happens at which moment of a Celery worker's life."""
 
+import logging
 import threading
+import warnings
 from typing import Any
 
 from celery import signals as celery_signals
+from celery.exceptions import CPendingDeprecationWarning
 
 from config.celery import transport_options
 from workers.broker import install_surviving_transport
@@ -24,6 +27,7 @@ def connect_signals(app: BatchingCelery) -> None:
 
     def before_it_consumes(instance: Any = None, **_: Any) -> None:
         if instance.app is app:
+            _leave_out_what_the_ledger_tells()
             node_of(app).join(list(app.amqp.queues.consume_from), int(instance.concurrency or 1))
 
     def when_it_is_ready(sender: Any = None, **_: Any) -> None:
@@ -39,6 +43,18 @@ def connect_signals(app: BatchingCelery) -> None:
     celery_signals.celeryd_after_setup.connect(before_it_consumes, weak=False)
     celery_signals.worker_ready.connect(when_it_is_ready, weak=False)
     celery_signals.worker_shutdown.connect(at_its_end, weak=False)
+
+
+def _leave_out_what_the_ledger_tells() -> None:
+    """Keep ordinary failures of actions, and a lost connection, from filling the log with Celery's own tracebacks."""
+
+    def told_by_the_ledger(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Chord %r raised")
+
+    for name in ("celery.backends.base", "celery.backends.redis"):
+        logging.getLogger(name).addFilter(told_by_the_ledger)
+    # what to do with running tasks is decided: they go on, and are settled when the server is back
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 
 def _gather_task_events(consumer: Any) -> None:
