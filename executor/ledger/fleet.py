@@ -42,14 +42,9 @@ class FleetLedger(LedgerReading):
         """End in order; False where it still holds something, which is left to the watchdog."""
         return bool(self._call("leave", incarnation)[0] == "ok")
 
-    def fence(self, incarnation: str, *, cut: bool = False) -> list[Lease]:
-        """Declare a worker dead; returns its leases.
-
-        Args:
-            incarnation: who.
-            cut: its connections were still open, and are cut by us: that they are gone says nothing of its death.
-        """
-        return [lease(member) for member in self._call("fence", incarnation, int(cut))[1]]
+    def fence(self, incarnation: str) -> list[Lease]:
+        """Declare a worker dead; returns its leases."""
+        return [lease(member) for member in self._call("fence", incarnation)[1]]
 
     def expire(self, incarnation: str, held: Lease, *, sure: bool, error: dict[str, Any]) -> str:
         """End a lease of a holder that is gone: ``ok``, ``gone``, or ``later`` while it may still be at work."""
@@ -66,10 +61,7 @@ class FleetLedger(LedgerReading):
     def swept(self, incarnation: str) -> None:
         """All messages of a dead worker are back in their queues, and it holds nothing."""
         with reachable(self.url):
-            pipe = self._client.pipeline(transaction=True)
-            pipe.srem(self._key("sweep"), incarnation)
-            pipe.srem(self._key("cut"), incarnation)
-            pipe.execute()
+            self._client.srem(self._key("sweep"), incarnation)
 
     # -- outbox -------------------------------------------------------------------------------------------------------
 

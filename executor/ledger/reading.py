@@ -202,12 +202,6 @@ class LedgerReading:
             raw: Any = self._client.smembers(self._key("sweep"))
         return sorted(raw)
 
-    def cut(self) -> set[str]:
-        """Dead workers whose connections were open until they were declared dead: they may still be at work."""
-        with reachable(self.url):
-            raw: Any = self._client.smembers(self._key("cut"))
-        return set(raw)
-
     def client_names(self) -> set[str]:
         """Names of the connections that the server has."""
         with reachable(self.url):

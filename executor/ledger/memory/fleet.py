@@ -65,11 +65,9 @@ class MemoryFleet(MemoryReading):
             self._gone(incarnation)
             return True
 
-    def fence(self, incarnation: str, *, cut: bool = False) -> list[Lease]:
-        """Declare a worker dead; returns its leases. `cut`: its connections were open until now."""
+    def fence(self, incarnation: str) -> list[Lease]:
+        """Declare a worker dead; returns its leases."""
         with self._step() as do:
-            if cut:
-                self._store.cut.add(incarnation)
             self._store.fenced[incarnation] = do.now
             for name in [name for name, when in self._store.fenced.items() if when <= do.now - FENCED_MS]:
                 del self._store.fenced[name]
@@ -119,7 +117,6 @@ class MemoryFleet(MemoryReading):
         """All messages of a dead worker are back in their queues, and it holds nothing."""
         with self._step():
             self._store.to_sweep.discard(incarnation)
-            self._store.cut.discard(incarnation)
 
     # -- outbox -------------------------------------------------------------------------------------------------------
 

@@ -158,11 +158,6 @@ class MemoryReading:
         with self._changed:
             return sorted(self._store.to_sweep)
 
-    def cut(self) -> set[str]:
-        """Dead workers whose connections were open until they were declared dead: they may still be at work."""
-        with self._changed:
-            return set(self._store.cut)
-
     def client_names(self) -> set[str]:
         """Whoever is registered is connected."""
         with self._changed:

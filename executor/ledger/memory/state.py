@@ -99,6 +99,4 @@ class Store:
     leases: dict[str, set[Lease]] = field(default_factory=lambda: defaultdict(set))
     fenced: dict[str, int] = field(default_factory=dict)
     to_sweep: set[str] = field(default_factory=set)
-    cut: set[str] = field(default_factory=set)
-    """Dead workers whose connections were open until then."""
     leader: tuple[str, int] = ("", 0)
