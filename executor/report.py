@@ -119,17 +119,17 @@ def remaining(
     steps: Mapping[str, Step],
     rows: Mapping[str, Mapping[str, str]],
 ) -> list[dict[str, Any]]:
-    """What a person has to see to: known beforehand, and compensations that failed or were cut off."""
+    """What a person has to see to: known beforehand, compensations that failed, probes that do not hold."""
     left: list[dict[str, Any]] = list(json.loads(head.get("remaining") or "[]"))
     for name, step in steps.items():
         row = rows.get(name, {})
-        if row.get("status") in ("succeeded", "skipped") or step.purpose == "verify":
+        if row.get("status") in ("succeeded", "skipped"):
             continue
         error = json.loads(row.get("outcome") or "{}").get("error") or {}
         reason = error.get("message") or "the rollback ended before its turn"
         done = forward.get(step.undoes or "")
-        what = done.call.shown() if done else step.call.shown()
-        left.append({"action": step.undoes, "device": step.device, "reason": reason, "what": what})
+        what = done.call.shown() if done else f"rollback.{step.id}: {step.call.shown()}"
+        left.append({"action": step.undoes or step.id, "device": step.device, "reason": reason, "what": what})
     return left
 
 

@@ -139,6 +139,8 @@ def test_verify_after_the_rollback(cluster: Cluster, holds: bool) -> None:
     )  # fmt: skip
     report = cluster.run(document, fine=holds)
     assert report["rollback"]["status"] == ("completed" if holds else "failed")
+    told = [(left["action"], "it is not as it was" in left["reason"]) for left in report["rollback"]["remaining"]]
+    assert told == ([] if holds else [("verify/1", True)])
 
 
 def test_no_rollback_when_the_strategy_says_none(cluster: Cluster) -> None:
