@@ -165,9 +165,7 @@ class ExecutionEngine:
         kind, run = self._prepared(attempt, call, snapshot)
         found: Found = self._performer.perform(kind, "check", run) if _has(kind, "check") else Found.UNKNOWN
         if found is Found.UNKNOWN:
-            raise Interrupted(
-                f"the worker that ran {attempt.claimed.step.id} died, and {call.uses} cannot tell whether it was done"
-            )
+            raise Interrupted(f"{_how_it_broke_off(attempt.claimed)}, and {call.uses} cannot tell whether it was done")
         return found
 
     def _prepared(self, attempt: _Attempt, call: Call, snapshot: Json | None) -> tuple[ActionType, Run]:
@@ -340,6 +338,14 @@ def _as_action_error(error: Exception, action: str) -> ActionError:
 def _restores(kind: ActionType, call: Call) -> bool:
     """Whether the type takes itself back by what it saved, and so may run again with that."""
     return kind.way_back(call.with_) is WayBack.RESTORES
+
+
+def _how_it_broke_off(claimed: Claimed) -> str:
+    """Why nobody knows: for the way back, by what ended the action that is taken back."""
+    error = claimed.undone.get("error") if claimed.step.purpose == "undo" and not claimed.probe else None
+    if error is not None:
+        return f"{claimed.step.undoes} was broken off ({error['message']})"
+    return f"the worker that ran {claimed.step.id} died"
 
 
 def _has(kind: ActionType, method: str) -> bool:

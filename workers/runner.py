@@ -116,7 +116,9 @@ class Runner:
         if answer.kind == "unknown":
             _log.warning("dropped a message for %s/%s: the ledger does not know it", execution, answer.action)
         elif answer.kind == "fenced":
+            # ended here, its message stays unacknowledged and goes to another worker
             _log.error("this worker was declared dead; leaving %s/%s to others", execution, answer.action)
+            self._leases.end()
         raise NotNow(answer.kind)
 
 

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 SCHEME = "secret://"
-_WHOLE = re.compile(r"secret://env/[A-Za-z_][A-Za-z0-9_]*")
+PREFIX = "secret://env/"
+_WHOLE = re.compile(rf"{PREFIX}[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_secret(value: Any) -> bool:

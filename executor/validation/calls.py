@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from executor.action import ActionType, WayBack
 from executor.documents.places import Path
 from executor.expressions import ANY, Shape, has_code, near, shape_of
-from executor.model.secrets import is_secret, mentions_secret
+from executor.model.secrets import PREFIX, is_secret, mentions_secret
 from executor.ports import ActionCatalogue
 from executor.validation.unbuilt import not_available_type
 from executor.validation.wording import UNKNOWN_KEY, found_by_models, keys_below
@@ -173,6 +173,8 @@ def _check_secrets(call: Call, report: Report) -> None:
                 report.error(
                     path, f"a secret cannot stand in `{key}`", f"use one of {', '.join(sorted(_SECRET_FIELDS))}"
                 )
+            elif is_secret(text) and text.removeprefix(PREFIX).startswith("REX_"):
+                report.error(path, "a strategy cannot read the worker's own settings", "name another variable")
             elif not is_secret(text):
                 remedy = "write secret://env/NAME and nothing else; the secret itself may hold what stands around it"
                 report.error(path, "a secret is a whole value", remedy)

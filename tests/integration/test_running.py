@@ -35,6 +35,7 @@ def test_a_timeout_cuts_the_whole_tree_and_what_nobody_knows_is_listed(cluster: 
     assert report["actions"]["hangs"]["status"] == "timed_out"
     assert report["rollback"]["status"] == "partial"
     assert [left["action"] for left in report["rollback"]["remaining"]] == ["hangs"]
+    assert report["rollback"]["remaining"][0]["reason"].startswith("hangs was broken off (")
     assert cluster.effects.lines() == ["do:before", "undo:before"]
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
