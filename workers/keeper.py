@@ -73,6 +73,7 @@ class _Child:
         self.start_at = 0.0
         self.delay_s = FIRST_DELAY_S
         self.deaths = 0
+        self.killed = False
 
     @property
     def ready(self) -> bool:
@@ -181,6 +182,7 @@ class Keeper:
                 os.close(writing)
         child.started_at = time.monotonic()
         child.beaten_at = None
+        child.killed = False
 
     def _reap(self, now: float) -> None:
         for child in self._children:
@@ -235,7 +237,7 @@ class Keeper:
 
     def _kill_the_frozen(self, now: float) -> None:
         for child in self._children:
-            if child.process is None or not child.kept.beats:
+            if child.process is None or not child.kept.beats or child.killed:  # it may take a while to die
                 continue
             since, allowed_s = child.started_at, START_GRACE_S
             if child.beaten_at is not None:
@@ -243,6 +245,7 @@ class Keeper:
             if now - since > allowed_s:
                 _log.error("%s stands still for %.1f s: killing it", child.kept.name, now - since)
                 child.kill(signal.SIGKILL)
+                child.killed = True
 
     # -- end ----------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ OUTAGE_S = 60.0
 """A server that is away for longer is not waited for."""
 _LONELY_S = 2.0
 _TURN_S = 0.1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Report = dict[str, Any]
 
@@ -30,22 +31,32 @@ class TookTooLong(Exception):
 
 
 class Interrupts:
-    """Counts Ctrl-C and SIGTERM instead of being ended by them."""
+    """Counts Ctrl-C, SIGTERM and SIGHUP instead of being ended by them."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self._wishes = 0
+        self.reason = ""
+        """What the first of them was."""
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        def count(*_: object) -> None:
-            self.count += 1
-
-        former = {which: signal.signal(which, count) for which in (signal.SIGINT, signal.SIGTERM)}
+        # what our caller has us ignore, as nohup does, stays ignored
+        caught = [which for which in _SIGNALS if signal.getsignal(which) is not signal.SIG_IGN]
+        former = {which: signal.signal(which, self._hear) for which in caught}
         try:
             yield
         finally:
             for which, handler in former.items():
                 signal.signal(which, handler)
+
+    def _hear(self, number: int, _: object) -> None:
+        self.reason = self.reason or ("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+        if number == signal.SIGHUP:
+            # of a closed terminal kernel and shell both tell, and others send it beside SIGTERM: no second wish
+            self.count = max(self.count, 1)
+            return
+        self._wishes += 1
+        self.count = max(self.count, self._wishes)
 
 
 class _Reader(threading.Thread):
@@ -55,26 +66,39 @@ class _Reader(threading.Thread):
         super().__init__(name="events", daemon=True)
         self._client = client
         self._execution = execution
-        self.found: queue.Queue[dict[str, Any] | RexError | None] = queue.Queue()
+        self._stopping = threading.Event()
+        self.found: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
+
+    def stop(self) -> None:
+        """Nobody listens any more. It is not waited for: it may be waiting for a server that is gone."""
+        self._stopping.set()
 
     def run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:  # noqa: BLE001 - a client closed under it raises whatever its layers raise
+            if not self._stopping.is_set():
+                self.found.put(error)
+
+    def _read(self) -> None:
         seen, away_since, known = 0, None, False
         while True:
             try:
                 for event in self._client.events(self._execution, after=seen):
                     seen, away_since, known = event["seq"], None, True
                     self.found.put(event)
+                    if self._stopping.is_set():
+                        return
                 self.found.put(None)
                 return
             except Unreachable as error:
                 away_since = away_since or time.monotonic()
+                if self._stopping.is_set():
+                    return
                 if not known or time.monotonic() - away_since > OUTAGE_S:
                     self.found.put(error)
                     return
                 self.found.put(_trouble(error))
-            except RexError as error:
-                self.found.put(error)
-                return
 
 
 def _trouble(error: RexError) -> dict[str, Any]:
@@ -99,9 +123,17 @@ class Follower:
             TookTooLong: after `wait_s` seconds.
             UnknownExecution, Unreachable: as the client does.
         """
-        began = time.monotonic()
         reader = _Reader(self._client, self._execution)
         reader.start()
+        try:
+            return self._follow(reader, wait_s, interrupts, on_interrupt)
+        finally:
+            reader.stop()
+
+    def _follow(
+        self, reader: _Reader, wait_s: float | None, interrupts: Interrupts, on_interrupt: Callable[[], None]
+    ) -> Report:
+        began = time.monotonic()
         heard, lonely = 0, False
         while True:
             if interrupts.count > heard:
@@ -123,7 +155,7 @@ class Follower:
                 continue
             if found is None:
                 return self._client.status(self._execution)
-            if isinstance(found, RexError):
+            if isinstance(found, Exception):
                 raise found
             self._take(found)
 
@@ -145,10 +177,10 @@ class Follower:
             self._view.tell("no coordinator is running, so nothing begins: start one with `rex coordinator`")
 
 
-def ask_for_cancel(client: ResolutionClient, execution: str, view: View) -> None:
-    """What the first Ctrl-C of a run does."""
+def ask_for_cancel(client: ResolutionClient, execution: str, view: View, reason: str) -> None:
+    """What the first Ctrl-C, or another signal, of a run does."""
     try:
-        client.cancel(execution, reason="Ctrl-C")
+        client.cancel(execution, reason=reason)
     except NotAllowedNow as error:
         view.tell(f"{error}. Ctrl-C once more leaves")
     except Unreachable as error:

@@ -78,7 +78,7 @@ def _follow(
                 report = follower.follow(
                     wait_s=wait_s,
                     interrupts=interrupts,
-                    on_interrupt=lambda: ask_for_cancel(client, execution, view),
+                    on_interrupt=lambda: ask_for_cancel(client, execution, view, interrupts.reason),
                 )
         except Left:
             note(_still_there(execution, own, "left"))

@@ -97,6 +97,19 @@ def test_one_ctrl_c_takes_everything_back(rex: Rex) -> None:
     assert list((rex.state / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_take_back_too(rex: Rex, how: signal.Signals) -> None:
+    """As Ctrl-C does, and by their own names; a SIGHUP beside another is no second wish."""
+    process = rex.start("run", written(rex, SLOW))
+    wait_until((rex.work / "c.txt").exists, description="the first action is done")
+    process.send_signal(how)
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 4, err
+    assert "cancelled: SIG" in out
+    assert not (rex.work / "c.txt").exists()
+
+
 def test_a_second_ctrl_c_leaves_what_can_go_on(rex: Rex) -> None:
     """Status 130; the processes end at once, and the named command ends what was begun."""
     process = rex.start("run", written(rex, SLOW.replace("wait,", "command,").replace("for: 50s", "run: sleep 50")))
@@ -107,6 +120,7 @@ def test_a_second_ctrl_c_leaves_what_can_go_on(rex: Rex) -> None:
     if process.returncode == 4:  # the way back was faster than the second signal
         return
     assert process.returncode == 130
+    assert "Traceback" not in err
     assert "rex up --device edge-1" in err
     (kept,) = (rex.state / "runs").glob("*/keep")
     state = str(kept.parent)
@@ -162,6 +176,7 @@ def test_waiting_ends(rex: Rex) -> None:
     done = rex("run", written(rex, SLOW), "--wait", "300ms")
     assert done.returncode == 6
     assert "REX_STATE_DIR=" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_while_it_starts(rex: Rex) -> None:
