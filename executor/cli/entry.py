@@ -8,11 +8,13 @@ from typing import NoReturn
 
 from executor.cli.output import note
 from executor.cli.statuses import BROKEN_PIPE, UNREACHABLE, WRONG
+from executor.cli.streams import open_all
 from executor.model.errors import LedgerFull, RexError, StrategyInvalid, Unreachable
 
 
 def run() -> NoReturn:
     """Run the command line, and leave with its exit status."""
+    open_all()
     _ensure_ours()
     from executor.cli.app import app
 

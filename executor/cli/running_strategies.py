@@ -10,6 +10,7 @@ from executor.cli.following import Follower, Interrupts, Left, Report, TookTooLo
 from executor.cli.output import note, say, say_json
 from executor.cli.progress import Progress
 from executor.cli.statuses import LEFT, REMAINING, STILL_RUNS, exit_status
+from executor.cli.streams import forgive_output
 from executor.cli.summary import summary
 from executor.cli.views import view_for
 
@@ -20,6 +21,7 @@ def run(
     file: Path, *, inputs: list[str], context: Path | None, as_json: bool, wait_s: float | None, config: Path | None
 ) -> int:
     """Check, submit, follow; returns the exit status."""
+    forgive_output()
     found = settings(config)
     given = strategies.read(file, inputs, context)
     _warn(given)
@@ -120,6 +122,7 @@ def submit(file: Path, *, inputs: list[str], context: Path | None, as_json: bool
 
 def watch(execution: str, *, as_json: bool, wait_s: float | None, config: Path | None) -> int:
     """Follow an execution that was submitted; Ctrl-C leaves it alone."""
+    forgive_output()
     cluster = connect(config)
     with cluster.client() as client:
         title = client.status(execution)["strategy"]

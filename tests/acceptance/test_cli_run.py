@@ -2,12 +2,13 @@
 
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from support.commands import Rex
+from support.commands import REX, Rex
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -94,6 +95,21 @@ def test_one_ctrl_c_takes_everything_back(rex: Rex) -> None:
     assert "rollback completed" in out
     assert "Traceback" not in err
     assert not (rex.work / "c.txt").exists()
+    assert list((rex.state / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("where", [">&-", ">/dev/full", "| true", ">&- 2>&- <&-"])
+def test_output_that_nobody_takes(rex: Rex, where: str) -> None:
+    """The run goes on to its end, with the status of its own; one note says that nothing is shown."""
+    file = written(rex, GOOD.replace("inputs.times == 2", "true"))
+    shell = ["bash", "-c", f'set -o pipefail; "$0" run "$1" {where}', REX, file]
+    done = subprocess.run(
+        shell, env=rex.environment(), cwd=rex.work, text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 1
+    assert (rex.work / "a.txt").exists()
     assert list((rex.state / "runs").iterdir()) == []
 
 
