@@ -286,7 +286,9 @@ class Keeper:
         def count(*_: object) -> None:
             self._signals += 1
 
-        former = {which: signal.signal(which, count) for which in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        ends = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        former = {which: signal.signal(which, count) for which in ends}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)  # who started us may have held them back until now
         former[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         waker = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         try:

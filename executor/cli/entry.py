@@ -34,8 +34,6 @@ def run() -> NoReturn:
     except BrokenPipeError:  # `rex list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(BROKEN_PIPE)
-    except KeyboardInterrupt:
-        _leave(130)
     except OSError as error:
         _complain(f"{error.filename}: {error.strerror}" if error.filename else error, WRONG)
     _leave(0)

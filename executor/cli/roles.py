@@ -1,6 +1,7 @@
 """`rex up`, `worker`, `coordinator`: this process becomes the parent of the processes of a role."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,4 +71,6 @@ def _become(
         environ["REX_CONFIG"] = str(config.expanduser().absolute())
     argv = [sys.executable, "-P", "-m", "workers.cluster", role, *arguments, *(["--json"] if as_json else [])]
     sys.stdout.flush()
+    # held back until the new program listens: it takes them over and lets them through
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     os.execve(argv[0], argv, environ)  # noqa: S606 - one process less, and signals reach it directly

@@ -56,6 +56,11 @@ def _locked(lock: int) -> bool:
     return False
 
 
+def address_file(state_dir: Path) -> Path:
+    """Where the address of its cluster stands while that runs."""
+    return state_dir / _FILE
+
+
 def announce(state_dir: Path, told: dict[str, Any]) -> None:
     """Write down where the cluster is; only its user may read it."""
     path = state_dir / _FILE

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings, SettingsInvalid, load_settings
-from executor.cli.running import AlreadyRunning, announce, only_one
+from executor.cli.running import AlreadyRunning, address_file, announce, only_one
 from workers.cluster import processes
 from workers.cluster.server import EmbeddedServer, NoServer, prepare
 from workers.keeper import GaveUp, Keeper, Kept
@@ -110,7 +110,7 @@ def _up(given: argparse.Namespace, settings: Settings) -> int:
                 told = {"ready": True, "broker_url": server.url, "devices": given.devices, "pid": os.getpid(),
                         "pids": pids, "flower": given.flower}  # fmt: skip
                 announce(state, told)
-                _say(json.dumps(told) if given.json or private else _how_to_use(told))
+                _say(json.dumps(told) if given.json or private else _how_to_use(told, state))
 
             grace_s = _PRIVATE_GRACE_S if private else GRACE_S
             _keep(kept, settings, grace_s, ready, patient=False, lifeline=lifeline)
@@ -152,15 +152,16 @@ def _removed_at_the_end(private: Path | None) -> Iterator[None]:
             shutil.rmtree(private, ignore_errors=True)
 
 
-def _how_to_use(told: dict[str, Any]) -> str:
+def _how_to_use(told: dict[str, Any], state: Path) -> str:
+    """Without the address: it holds a password, and consoles are recorded."""
     lines = [
         f"Ready: {', '.join(told['devices'])}. Ctrl-C ends all of it; what is unfinished goes on at the next start."
     ]
     if told["flower"]:
         lines.append(f"Flower: http://127.0.0.1:{told['flower']}")
     lines += [
-        "Other `rex` commands of this user find it by themselves. For other programs:",
-        f"  export REX_BROKER_URL='{told['broker_url']}'",
+        "Other `rex` commands of this user find it by themselves. For other programs its address, with the password,",
+        f"is `broker_url` in {address_file(state)}, which only this user may read; `rex up --json` prints it.",
     ]
     return "\n".join(lines)
 
