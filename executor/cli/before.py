@@ -101,11 +101,15 @@ def _as_json(planned: "Planned") -> dict[str, Any]:
     }
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _tree(told: dict[str, Any]) -> Iterator[str]:
     count = sum(len(message["actions"]) for stage in told["stages"] for message in stage["messages"])
     yield (
-        f"{told['strategy']}: {count} actions in {len(told['stages'])} stages on {', '.join(told['devices'])}; "
-        f"at most {told['parallel']} at once, {told['timeout_s']:g} s in all"
+        f"{told['strategy']}: {_counted(count, 'action')} in {_counted(len(told['stages']), 'stage')} "
+        f"on {', '.join(told['devices'])}; at most {told['parallel']} at once, {told['timeout_s']:g} s in all"
     )
     for stage in told["stages"]:
         name = f" {stage['name']!r}" if stage["name"] else ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from executor.cli.connecting import Cluster
+from executor.cli.output import note
 from executor.model.errors import Unreachable
 
 START_S = 60.0
@@ -126,8 +127,12 @@ class EmbeddedCluster:
 
 def _private_folder(state_dir: Path) -> Path:
     # beside the state of this device, not among temporary files: saved bytes must outlive a power cut
-    with contextlib.suppress(OSError):
-        runs = state_dir / "runs"
+    runs = state_dir / "runs"
+    try:
         runs.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="", dir=runs))
-    return Path(tempfile.mkdtemp(prefix="rex-"))
+    except OSError as error:
+        made = Path(tempfile.mkdtemp(prefix="rex-"))
+        note(f"warning: {runs} cannot be used ({error.strerror}), so this run keeps its state in {made}, which may not "
+             "outlive a restart of this machine; set REX_STATE_DIR to a directory that can be written")  # fmt: skip
+        return made

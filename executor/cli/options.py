@@ -6,7 +6,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-File = Annotated[Path, typer.Argument(help="The strategy: YAML or JSON.", show_default=False)]
+File = Annotated[Path, typer.Argument(help="The strategy: YAML or JSON; - reads standard input.", show_default=False)]
 Execution = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="A TOML file of settings.")]

@@ -35,11 +35,14 @@ def read(file: Path, inputs: list[str], context: Path | None) -> Given:
     strategy, document, warnings = read_strategy(file)
     problems: list[Problem] = []
     values: dict[str, Any] = {}
+    named: set[str] = set()
     for text in inputs:
         name, equals, written = text.partition("=")
         declared = strategy.inputs.get(name)
         if not equals or not name:
             problems.append(Problem(f"--input {text!r} has no value", remedy="write --input name=value"))
+        elif name in named:
+            problems.append(Problem(f"--input {name} is given twice", f"inputs.{name}", remedy="give it once"))
         elif declared is None:
             values[name] = written  # `check_inputs` says what there is instead
         else:
@@ -47,6 +50,7 @@ def read(file: Path, inputs: list[str], context: Path | None) -> Given:
                 values[name] = convert_input(written, declared.type)
             except ValueError as error:
                 problems.append(Problem(str(error), f"inputs.{name}"))
+        named.add(name)
     try:
         checked = check_inputs(strategy, values)
     except StrategyInvalid as error:
@@ -64,7 +68,8 @@ def read_strategy(file: Path) -> tuple[Strategy, dict[str, Any], tuple[Problem, 
     Raises:
         StrategyInvalid: with everything that is wrong.
     """
-    document = load_file(file)
+    # by its path, so that all that holds for a file holds for standard input too
+    document = load_file(file if str(file) != "-" else Path("/dev/stdin"))
     found = check(document, InstalledCatalogue())
     if found.only_not_available:
         raise NotAvailable(list(found.problems))

@@ -2,13 +2,14 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.commands import Rex
+from support.commands import REX, Rex
 
 GOOD = """
 name: shapes
@@ -29,6 +30,18 @@ def rex(tmp_path: Path) -> Iterator[Rex]:
     made = Rex(tmp_path)
     yield made
     made.close()
+
+
+def test_standard_input_and_doubled_inputs(rex: Rex) -> None:
+    """`-` is the strategy on standard input; an input given twice is refused."""
+    one = "name: one\ninputs: {i: {type: integer}}\nactions: [{id: a, uses: wait, with: {for: 1ms}}]\n"
+    told = subprocess.run(
+        [REX, "plan", "-"], input=one, env=rex.environment(), text=True, capture_output=True, timeout=60, check=False
+    )
+    assert told.stdout.startswith("one: 1 action in 1 stage on any;"), told.stderr
+    refused = rex("run", rex.write("one.yaml", one), "--input", "i=1", "--input", "i=2")
+    assert refused.returncode == 2
+    assert "--input i is given twice" in refused.stderr
 
 
 def test_validate_says_ok_or_every_problem(rex: Rex) -> None:

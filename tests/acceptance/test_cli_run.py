@@ -195,13 +195,15 @@ def test_waiting_ends(rex: Rex) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_while_it_starts(rex: Rex) -> None:
-    """Nothing was submitted: status 130, and nothing is left."""
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_while_it_starts(rex: Rex, how: signal.Signals, status: int) -> None:
+    """Nothing was submitted: the status of the signal, not a word, and nothing is left."""
     process = rex.start("run", written(rex, SLOW))
     wait_until(lambda: len(rex.processes()) > 1, description="its cluster is being started")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
+    assert err == ""
     wait_until(lambda: not list((rex.state / "runs").iterdir()), description="the private directory is removed")
 
 
