@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
 from executor.action import ActionType
+from executor.model.durations import format_duration
 from executor.model.strategy import MAX_ACTIONS, Strategy
 from executor.ports import ActionCatalogue
 
@@ -53,9 +57,16 @@ _DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+class AsWritten(GenerateJsonSchema):
+    """Shows defaults as a person writes them: a duration is 10s, not PT10S."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
 def json_schema(catalogue: ActionCatalogue) -> dict[str, Any]:
     """The schema (draft 2020-12), with the parameters of every action type that can be loaded."""
-    schema = _tidy(Strategy.model_json_schema(by_alias=True))
+    schema = _tidy(Strategy.model_json_schema(by_alias=True, schema_generator=AsWritten))
     definitions: dict[str, Any] = schema.pop("$defs")
     types = dict(_loaded(catalogue))
     _describe("Strategy", schema)
@@ -121,7 +132,7 @@ def _required(kind: ActionType) -> bool:
 
 def _add_parameters(uses: str, kind: ActionType, definitions: dict[str, Any]) -> None:
     """The type's parameters as definitions of their own, an expression allowed in place of every value."""
-    parameters = _tidy(kind.Parameters.model_json_schema(by_alias=True))
+    parameters = _tidy(kind.Parameters.model_json_schema(by_alias=True, schema_generator=AsWritten))
     inner = parameters.pop("$defs", {})
     renamed = {f"#/$defs/{name}": f"#/$defs/with.{uses}.{_plain(name)}" for name in inner}
     parameters["description"] = (type(kind).__doc__ or "").strip().split("\n", maxsplit=1)[0]

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from executor.cli.connecting import connect
+from executor.cli.connecting import connect, settings
+from executor.cli.earlier import tell_of_earlier
 from executor.cli.output import note, say, say_json, say_table
 from executor.cli.statuses import STILL_RUNS, exit_status
 from executor.cli.summary import summary
@@ -55,6 +56,7 @@ def _took(action: dict[str, Any]) -> str:
 
 def list_executions(limit: int, *, as_json: bool, config: Path | None) -> int:
     """Show the newest executions."""
+    tell_of_earlier(settings(config).state_dir)
     with connect(config).client() as client:
         rows = client.list(limit=limit)
     if as_json:

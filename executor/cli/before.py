@@ -169,12 +169,14 @@ def _unknown(name: str, names: list[str]) -> Problem:
 
 
 def _told(kind: "ActionType") -> dict[str, Any]:
+    from executor.schema import AsWritten
+
     return {
         "uses": kind.uses,
         "description": inspect.getdoc(kind) or "",
         "idempotent": kind.idempotent,
         "permissions": list(kind.permissions),
-        "parameters": kind.Parameters.model_json_schema(by_alias=True),
+        "parameters": kind.Parameters.model_json_schema(by_alias=True, schema_generator=AsWritten),
         "results": kind.Results.model_json_schema(by_alias=True) if kind.Results is not None else None,
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from executor.cli.connecting import Cluster
+from executor.cli.earlier import KEEP, how_to_go_on, mark_told, mark_unfinished
 from executor.cli.output import note
 from executor.model.errors import Unreachable
 
@@ -74,11 +75,16 @@ class EmbeddedCluster:
 
     def keep(self, why: str) -> None:
         """Leave the directory where it is when the cluster ends: what lies in it is still needed."""
-        (self.folder / "keep").write_text(why + "\n", encoding="utf-8")
+        (self.folder / KEEP).write_text(why + "\n", encoding="utf-8")
 
-    def device_options(self) -> str:
-        """The devices as options of `rex up`."""
-        return "".join(f" --device {device}" for device in self._devices)
+    def keep_unfinished(self) -> None:
+        """Leave it, with how its execution goes on, until `release`: we may be killed."""
+        mark_unfinished(self.folder, self._devices)
+
+    def left_unfinished(self) -> str:
+        """The command that goes on with it, for somebody who is told now."""
+        mark_told(self.folder)
+        return how_to_go_on(self.folder, self._devices)
 
     @property
     def has_saved_bytes(self) -> bool:
@@ -87,7 +93,7 @@ class EmbeddedCluster:
 
     def release(self) -> None:
         """The directory is needed no more."""
-        (self.folder / "keep").unlink(missing_ok=True)
+        (self.folder / KEEP).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End everything at once."""

@@ -71,17 +71,22 @@ def announce(state_dir: Path, told: dict[str, Any]) -> None:
 
 def running_cluster(state_dir: Path) -> dict[str, Any] | None:
     """What the living cluster of `state_dir` announced; None where there is none."""
+    return _read(state_dir) if is_running(state_dir) else None
+
+
+def is_running(state_dir: Path) -> bool:
+    """Whether a cluster of `state_dir` is alive, announced or not."""
     try:
         lock = os.open(state_dir / _LOCK, os.O_RDONLY)
     except OSError:
-        return None
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read(state_dir)
+        return True
     finally:
         os.close(lock)
-    return None
+    return False
 
 
 def _read(state_dir: Path) -> dict[str, Any] | None:

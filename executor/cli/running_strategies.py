@@ -5,6 +5,7 @@ from pathlib import Path
 
 from executor.cli import strategies
 from executor.cli.connecting import Cluster, connect, find_cluster, settings
+from executor.cli.earlier import tell_of_earlier
 from executor.cli.embedded import EmbeddedCluster
 from executor.cli.following import Follower, Interrupts, Left, Report, TookTooLong, ask_for_cancel
 from executor.cli.output import note, say, say_json
@@ -25,6 +26,7 @@ def run(
     found = settings(config)
     given = strategies.read(file, inputs, context)
     _warn(given)
+    tell_of_earlier(found.state_dir)
     cluster = find_cluster(found)
     if cluster is not None:
         return _run_on(cluster, given, as_json=as_json, wait_s=wait_s, own=None)
@@ -47,7 +49,7 @@ def _run_on(
     interrupts = Interrupts()
     with interrupts.counting(), cluster.client() as client:
         if own is not None:
-            own.keep("unfinished")
+            own.keep_unfinished()
         execution = client.submit(given.document, inputs=given.inputs, context=given.context)
         status, report = _follow(cluster, execution, given.strategy.name, as_json=as_json, wait_s=wait_s, own=own,
                                  interrupts=interrupts)  # fmt: skip
@@ -103,7 +105,7 @@ def _still_there(execution: str, own: EmbeddedCluster | None, why: str) -> str:
         )
     return (
         f"{why}; the cluster of this run was its own and is stopped hard: execution {execution} stands still as it is. "
-        f"It goes on, to its end or back, with: REX_STATE_DIR={own.folder} rex up{own.device_options()}"
+        f"It goes on, to its end or back, with: {own.left_unfinished()}"
     )
 
 

@@ -148,13 +148,16 @@ def test_a_second_ctrl_c_leaves_what_can_go_on(rex: Rex) -> None:
 
 
 def test_a_killed_run_leaves_no_process(rex: Rex) -> None:
-    """SIGKILL of the command ends its whole cluster."""
+    """SIGKILL of the command ends its whole cluster; the next command says once how it goes on."""
     process = rex.start("run", written(rex, SLOW))
     wait_until((rex.work / "c.txt").exists, description="the first action is done")
     assert len(rex.processes()) >= 4
     process.kill()
     process.communicate()
     wait_until(lambda: not rex.processes(), description="all processes have ended", timeout_s=10)
+    (kept,) = (rex.state / "runs").glob("*/keep")
+    assert f"REX_STATE_DIR={kept.parent} rex up --device edge-1" in rex("list").stderr
+    assert str(kept.parent) not in rex("list").stderr
 
 
 def test_two_runs_in_one_folder(rex: Rex) -> None:
