@@ -160,6 +160,27 @@ def test_a_killed_run_leaves_no_process(rex: Rex) -> None:
     assert str(kept.parent) not in rex("list").stderr
 
 
+def test_a_console_shows_no_password(rex: Rex) -> None:
+    """`rex up` says where its address is; the address itself stands in a file of its user alone."""
+    process = rex.start("up", "--device", "edge-1")
+    told = rex.state / "cluster.json"
+    wait_until(told.exists, description="it is ready")
+    password = (rex.state / "server" / "password").read_text().strip()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert str(told) in out
+    assert password not in out + err
+
+
+def test_a_state_directory_that_cannot_be_made(rex: Rex) -> None:
+    """The run goes on among the temporary files, and says so."""
+    rex.state.write_text("in the way")
+    done = rex("run", written(rex, GOOD.replace("inputs.times == 2", "true")))
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {rex.state / 'runs'} cannot be used" in done.stderr
+
+
 def test_two_runs_in_one_folder(rex: Rex) -> None:
     """Each has a cluster of its own, and a `config.py` that lies there is not ours."""
     rex.write("config.py", "raise SystemExit('not ours')")
