@@ -78,6 +78,7 @@ class RollbackManager:
         except LedgerTrouble:
             raise
         except Exception:  # noqa: BLE001 - what cannot be read may be what cannot be planned
+            _log.exception("what %s leaves behind could not be read", execution)
             return [{"action": None, "device": "", "reason": reason, "what": "everything that was done"}]
 
     def _timeout_s(self, forward: Plan, back: WayBackPlan) -> float:

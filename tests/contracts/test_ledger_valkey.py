@@ -87,6 +87,7 @@ def test_scripts_are_loaded_again_after_a_restart(ledger: ValkeyLedger, valkey: 
     with valkey.client() as client:
         client.script_flush()
     tried.do("a")
+    assert tried.status("a") == "succeeded"
 
 
 def test_a_full_server_says_so(ledger: ValkeyLedger, valkey: Server) -> None:
