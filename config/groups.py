@@ -28,6 +28,16 @@ Length = Annotated[timedelta, BeforeValidator(_length), Field(ge=timedelta(0), l
 Positive = Annotated[Length, Field(gt=timedelta(0))]
 
 
+def _directories(value: Any) -> Any:
+    listed = value.split(":") if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)) or not listed or not all(str(each).startswith("/") for each in listed):
+        raise ValueError("directories are absolute paths, with a colon between two")
+    return listed
+
+
+Directories = Annotated[tuple[str, ...], BeforeValidator(_directories)]
+
+
 def _later(default: Any) -> Any:
     """A setting that has its name and default, and no effect yet: setting it is refused."""
     return Field(default, description="Not available yet.", json_schema_extra={"available": False})
@@ -64,7 +74,13 @@ class RollbackSettings(_Group):
     """How failed executions are taken back."""
 
     enabled: bool = _field(True, "Take failed executions back.")
-    snapshot_enabled: bool = _later(True)
+    snapshot_enabled: bool = _field(True, "Take the snapshots that a strategy asks for before its first action.")
+    snapshot_timeout: Positive = _field(timedelta(minutes=10), "Longest time of taking, or restoring, one snapshot.")
+    snapshot_roots: Directories = _field(
+        ("/",), "Directories below which this device takes snapshots of files and databases in files."
+    )
+    choice_timeout: Positive = _field(timedelta(minutes=5), "How long a guided rollback waits for a person's choice.")
+    choice_default: Literal["undo", "keep"] = _field("undo", "What a guided rollback does when nobody has chosen.")
     max_rollback_depth: int = _later(10)
     rollback_timeout: Positive = _field(
         timedelta(seconds=60), "How much longer than its compensations one by one a rollback may take."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from executor.action import (
         ActionType,
+        Batch,
         Found,
         FunctionAction,
         Run,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from executor.model.strategy import Action, Model, Strategy
+    from executor.snapshot import SnapshotType
 
     __version__: str
 
@@ -56,10 +58,12 @@ __all__ = [  # noqa: RUF022 - a table of contents, in the order in which a reade
     "Model",
     "Run",
     "SavedBytes",
+    "Batch",
     "WayBack",
     "Found",
     "Snapshot",
     "Undo",
+    "SnapshotType",
     # what can go wrong
     "RexError",
     "StrategyInvalid",
@@ -83,8 +87,9 @@ _PLACES = {
     "executor.client": ("ResolutionClient", "AsyncResolutionClient"),
     "executor.model.strategy": ("Strategy", "Action", "Model"),
     "executor.action": (
-        "ActionType", "FunctionAction", "Run", "SavedBytes", "WayBack", "Found", "Snapshot", "Undo",
+        "ActionType", "FunctionAction", "Run", "SavedBytes", "Batch", "WayBack", "Found", "Snapshot", "Undo",
     ),
+    "executor.snapshot": ("SnapshotType",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _PLACES.items() for name in names}
 

@@ -8,7 +8,8 @@ import enum
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -47,6 +48,8 @@ class Snapshot:
     """JSON; saved bytes lie in the device's store and are named here by their SHA-256."""
     target: str = ""
     """What is changed (a path, for instance): undos of one target never run side by side."""
+    covers: tuple[str, ...] = ()
+    """For a saved state: the targets that it holds, each with all that lies below it (``/etc`` holds ``/etc/hosts``)."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,22 @@ class Undo:
     snapshot: Json | None = None
     result: Any = None
     error: Json | None = None
+    force: bool = False
+    """A person said so: overwrite what others changed since."""
+    quiet: tuple[float, float] | None = None
+    """Of a rollback long after the run: `time.time` of this device between which nothing of the execution ran, from the
+    end of its last action to the beginning of the rollback. What changed in between was changed by others."""
+
+
+class Batch(Protocol):
+    """Many contents that are saved together."""
+
+    def add(self, content: bytes) -> str:
+        """Take `content` over; its SHA-256. It can be loaded, and survives a power cut, when the batch has ended.
+
+        Raises:
+            ActionError: the store is full or not writable.
+        """
 
 
 class SavedBytes(Protocol):
@@ -75,6 +94,15 @@ class SavedBytes(Protocol):
             ActionError: it is missing or damaged.
         """
 
+    def batch(self) -> AbstractContextManager[Batch]:
+        """Save many contents, durable together when the block ends; nothing of it counts when the block raises."""
+
+    def damaged(self, names: Iterable[str]) -> list[str]:
+        """Which of `names` are missing or damaged: read and verified, not only looked up."""
+
+    def room(self) -> int:
+        """How many bytes may still be saved."""
+
 
 class Run(Protocol):
     """One attempt at one action, as its code sees it."""
@@ -87,6 +115,8 @@ class Run(Protocol):
     """Idempotency key: the same for every attempt at this action, of no other action."""
     log: logging.Logger
     saved: SavedBytes
+    roots: tuple[str, ...]
+    """Directories below which this device allows snapshots (``rollback.snapshot_roots``)."""
     snapshot: Json | None
     """Data of the `Snapshot` taken before the first attempt, once there is one: the state before."""
 

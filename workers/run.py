@@ -27,6 +27,7 @@ class ActionRun:
         report: receives progress, 0.0 to 1.0, with a masked message.
         environment: where ``secret://env/NAME`` is read; None is the worker's own.
         max_result_bytes: largest result, as JSON.
+        roots: directories below which snapshots are allowed.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ActionRun:
         report: Callable[[float, str], None] = lambda _fraction, _message: None,
         log: logging.Logger | None = None,
         snapshot: Json | None = None,
+        roots: tuple[str, ...] = ("/",),
         environment: Mapping[str, str] | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
     ) -> None:
@@ -58,6 +60,7 @@ class ActionRun:
         self.deadline = deadline
         self.saved = saved
         self.snapshot = snapshot
+        self.roots = roots
         self.secrets = SecretValues(environment)
         self.log = _masked(log or logging.getLogger("rex.actions"), self.secrets.mask)
         self._cancelled = cancelled

@@ -45,10 +45,11 @@ _PATIENCE_S = 600.0
 class DevicePerformer:
     """Runs action code on this device."""
 
-    def __init__(self, ledger: ValkeyLedger, saved: FileStore, max_result_bytes: int) -> None:
+    def __init__(self, ledger: ValkeyLedger, saved: FileStore, max_result_bytes: int, roots: tuple[str, ...]) -> None:
         self._ledger = ledger
         self._saved = saved
         self._max_result_bytes = max_result_bytes
+        self._roots = roots
 
     def prepare(
         self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None, deadline: float
@@ -67,6 +68,7 @@ class DevicePerformer:
             saved=self._saved,
             report=lambda fraction, message: self._ledger.progress(claimed, fraction, message),
             snapshot=snapshot,
+            roots=self._roots,
             max_result_bytes=self._max_result_bytes,
         )
 
@@ -136,7 +138,8 @@ class Node:
 
     @cached_property
     def runner(self) -> Runner:
-        performer = DevicePerformer(self.ledger, self.store, self.settings.execution.max_result_bytes)
+        roots = self.settings.rollback.snapshot_roots
+        performer = DevicePerformer(self.ledger, self.store, self.settings.execution.max_result_bytes, roots)
         return Runner(self.ledger, ExecutionEngine(self.catalogue, performer, self.ledger), self.leases)
 
     def join(self, queues: Sequence[str], concurrency: int) -> None:

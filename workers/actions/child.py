@@ -90,6 +90,7 @@ class RemoteRun:
         self.attempt: int = request["attempt"]
         self.key: str = request["key"]
         self.snapshot: Json | None = request["snapshot"]
+        self.roots: tuple[str, ...] = tuple(request["roots"])
         self.saved = RemoteSaved(worker)
         self.log = _logger(worker)
 
@@ -169,7 +170,7 @@ def _type_at(request: Json) -> "ActionType":
 def _undo(said: Json) -> "Undo":
     from executor.action import Undo
 
-    return Undo(**said)
+    return Undo(**{**said, "quiet": said["quiet"] and tuple(said["quiet"])})
 
 
 def _of_type(worker: Worker, request: Json) -> Any:
@@ -180,7 +181,7 @@ def _of_type(worker: Worker, request: Json) -> Any:
     if method == "check":
         return value.name
     if method == "snapshot":
-        return None if value is None else {"data": value.data, "target": value.target}
+        return None if value is None else {"data": value.data, "target": value.target, "covers": value.covers}
     return value
 
 

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def call_isolated(action_type: ActionType, method: str, run: Run, arguments: Seq
     if method == "check":
         return Found[value]
     if method == "snapshot":
-        return None if value is None else Snapshot(**value)
+        return None if value is None else Snapshot(value["data"], value["target"], tuple(value["covers"]))
     return value
 
 
@@ -83,6 +84,7 @@ def converse(run: Run, request: Json, name: str) -> Any:
             "attempt": run.attempt,
             "key": run.key,
             "snapshot": run.snapshot,
+            "roots": list(run.roots),
         }
         counter = _Counter(run, ours)
         thread = threading.Thread(target=counter.serve, name=f"child of {run.action}", daemon=True)
@@ -162,7 +164,7 @@ class _Counter:
 
 def _plain(argument: Any) -> Any:
     if isinstance(argument, Undo):
-        return {"snapshot": argument.snapshot, "result": argument.result, "error": argument.error}
+        return asdict(argument)
     try:
         json.dumps(argument)
     except (TypeError, ValueError) as error:
