@@ -9,8 +9,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Set
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from executor.model.errors import PERMANENT, RESOURCE, ActionError
@@ -66,6 +66,29 @@ class FileStore:
                 f"saved bytes {place} are damaged: their SHA-256 is {found}; they are not used", PERMANENT
             )
         return content
+
+    @contextmanager
+    def batch(self) -> Iterator["FileStore"]:
+        """Many contents at once. See `executor.action.SavedBytes`."""
+        yield self
+
+    def add(self, content: bytes) -> str:
+        """One content of a batch. See `executor.action.Batch`."""
+        return self.save(content)
+
+    def damaged(self, names: Iterable[str]) -> list[str]:
+        """Which of `names` cannot be loaded. See `executor.action.SavedBytes`."""
+        found = []
+        for name in names:
+            try:
+                self.load(name)
+            except ActionError:
+                found.append(name)
+        return found
+
+    def room(self) -> int:
+        """How many bytes may still be saved."""
+        return max(self.max_bytes - sum(kept for _, kept, _ in self._files()), 0)
 
     def prune(self, older_than_s: float, keep: Set[str] = frozenset()) -> int:
         """Delete what was last saved more than `older_than_s` ago and is not in `keep`; how many were deleted."""

@@ -3,7 +3,8 @@
 import hashlib
 import threading
 import time
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager
 
 from executor.model.errors import PERMANENT, ActionError
 from rollback.stores.limits import too_much
@@ -38,6 +39,29 @@ class MemoryStore:
             raise ActionError(f"saved bytes {sha256} in memory are damaged", PERMANENT)
         return content
 
+    @contextmanager
+    def batch(self) -> Iterator["MemoryBatch"]:
+        """Many contents at once. See `executor.action.SavedBytes`."""
+        batch = MemoryBatch()
+        yield batch
+        for content in batch.contents.values():
+            self.save(content)
+
+    def damaged(self, names: Iterable[str]) -> list[str]:
+        """Which of `names` cannot be loaded. See `executor.action.SavedBytes`."""
+        found = []
+        for name in names:
+            try:
+                self.load(name)
+            except ActionError:
+                found.append(name)
+        return found
+
+    def room(self) -> int:
+        """How many bytes may still be saved."""
+        with self._lock:
+            return max(self.max_bytes - sum(len(kept) for kept, _ in self._kept.values()), 0)
+
     def prune(self, older_than_s: float, keep: Set[str] = frozenset()) -> int:
         """Forget what is older than `older_than_s` and not in `keep`; how many were forgotten."""
         limit = time.time() - older_than_s
@@ -46,3 +70,16 @@ class MemoryStore:
             for name in old:
                 del self._kept[name]
         return len(old)
+
+
+class MemoryBatch:
+    """Contents that wait for the end of their batch."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+
+    def add(self, content: bytes) -> str:
+        """Take `content` over; its SHA-256. See `executor.action.Batch`."""
+        name = hashlib.sha256(content).hexdigest()
+        self.contents[name] = bytes(content)
+        return name

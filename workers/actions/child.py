@@ -9,7 +9,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,6 +77,35 @@ class RemoteSaved:
         import base64
 
         return base64.b64decode(self._worker.ask("load", text=sha256))
+
+    @contextmanager
+    def batch(self) -> Iterator["RemoteBatch"]:
+        number = int(self._worker.ask("batch"))
+        try:
+            yield RemoteBatch(self._worker, number)
+        except BaseException:
+            self._worker.ask("end_batch", batch=number, keep=False)
+            raise
+        self._worker.ask("end_batch", batch=number, keep=True)
+
+    def damaged(self, names: Iterable[str]) -> list[str]:
+        return list(self._worker.ask("damaged", names=list(names)))
+
+    def room(self) -> int:
+        return int(self._worker.ask("room"))
+
+
+class RemoteBatch:
+    """A batch that the worker holds open for us; it gives it up when this process dies."""
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self._worker = worker
+        self._number = number
+
+    def add(self, content: bytes) -> str:
+        import base64
+
+        return str(self._worker.ask("add", batch=self._number, text=base64.b64encode(content).decode()))
 
 
 class RemoteRun:

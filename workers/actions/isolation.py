@@ -5,17 +5,20 @@ a socket, so deadline, token, secrets and saved bytes are judged here, in one pl
 """
 
 import base64
+import contextlib
+import itertools
 import json
 import logging
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from executor.action import ActionType, Found, Json, Run, Snapshot, Undo
+from executor.action import ActionType, Batch, Found, Json, Run, Snapshot, Undo
 from executor.model.errors import (
     PERMANENT,
     ActionCancelled,
@@ -121,6 +124,10 @@ def rebuilt(error: Json) -> ActionError:
     return kind(error["message"], Classification(**error["classification"]))
 
 
+class _GivenUp(Exception):
+    """Ends a batch that must not count."""
+
+
 class _Counter:
     """Answers one child: each line a request with ``do``, each answer a line with ``value`` or ``error``."""
 
@@ -139,7 +146,28 @@ class _Counter:
             "log": lambda ask: run.log.log(ask.get("level", logging.INFO), "%s", ask["text"]),
             "save": lambda ask: run.saved.save(base64.b64decode(ask["text"])),
             "load": lambda ask: base64.b64encode(run.saved.load(ask["text"])).decode(),
+            "damaged": lambda ask: run.saved.damaged(ask["names"]),
+            "room": lambda _: run.saved.room(),
+            "batch": lambda _: self._begin_batch(),
+            "add": lambda ask: self._batches[ask["batch"]][1].add(base64.b64decode(ask["text"])),
+            "end_batch": lambda ask: self._end_batch(ask["batch"], keep=ask["keep"]),
         }
+        self._batches: dict[int, tuple[AbstractContextManager[Batch], Batch]] = {}
+        self._numbers = itertools.count()
+
+    def _begin_batch(self) -> int:
+        number, context = next(self._numbers), self.run.saved.batch()
+        self._batches[number] = (context, context.__enter__())
+        return number
+
+    def _end_batch(self, number: int, *, keep: bool) -> None:
+        context, _ = self._batches.pop(number)
+        if keep:
+            context.__exit__(None, None, None)
+            return
+        given_up = _GivenUp("the code that saved was broken off")
+        with contextlib.suppress(_GivenUp):
+            context.__exit__(_GivenUp, given_up, None)
 
     def _keep(self, ask: Json) -> None:
         if self.outcome is None:
@@ -153,6 +181,9 @@ class _Counter:
                     file.flush()
             except OSError:
                 self.run.log.debug("the child of %s went away", self.run.action)
+            finally:
+                for number in list(self._batches):
+                    self._end_batch(number, keep=False)
 
     def _answer(self, line: bytes) -> Json:
         try:
