@@ -16,6 +16,7 @@ class MemoryStore:
     def __init__(self, max_bytes: int = 1 << 30) -> None:
         self.max_bytes = max_bytes
         self._kept: dict[str, tuple[bytes, float]] = {}
+        self._notes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def save(self, content: bytes) -> str:
@@ -42,10 +43,10 @@ class MemoryStore:
     @contextmanager
     def batch(self) -> Iterator["MemoryBatch"]:
         """Many contents at once. See `executor.action.SavedBytes`."""
-        batch = MemoryBatch()
+        batch = MemoryBatch(self)
         yield batch
-        for content in batch.contents.values():
-            self.save(content)
+        with self._lock:
+            self._kept |= {name: (content, time.time()) for name, content in batch.contents.items()}
 
     def damaged(self, names: Iterable[str]) -> list[str]:
         """Which of `names` cannot be loaded. See `executor.action.SavedBytes`."""
@@ -62,6 +63,14 @@ class MemoryStore:
         with self._lock:
             return max(self.max_bytes - sum(len(kept) for kept, _ in self._kept.values()), 0)
 
+    def note(self, key: str, text: str) -> None:
+        """Keep `text` as a hint for later."""
+        self._notes[key] = text
+
+    def noted(self, key: str) -> str | None:
+        """The hint under `key`."""
+        return self._notes.get(key)
+
     def prune(self, older_than_s: float, keep: Set[str] = frozenset()) -> int:
         """Forget what is older than `older_than_s` and not in `keep`; how many were forgotten."""
         limit = time.time() - older_than_s
@@ -75,11 +84,25 @@ class MemoryStore:
 class MemoryBatch:
     """Contents that wait for the end of their batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: MemoryStore) -> None:
         self.contents: dict[str, bytes] = {}
+        self._store = store
+        self._room = store.room()
 
     def add(self, content: bytes) -> str:
         """Take `content` over; its SHA-256. See `executor.action.Batch`."""
         name = hashlib.sha256(content).hexdigest()
-        self.contents[name] = bytes(content)
+        if name not in self.contents:
+            if len(content) > self._room and self._store.damaged([name]):
+                limit = self._store.max_bytes
+                raise too_much("in memory", len(content), limit - self._room, limit)
+            self._room -= len(content)
+            self.contents[name] = bytes(content)
         return name
+
+    def refresh(self, names: Iterable[str]) -> bool:
+        """Whether all of `names` are there; then they count as saved now."""
+        missing = self._store.damaged(found := list(names))
+        if not missing:
+            self.contents |= {name: self._store.load(name) for name in found}
+        return not missing

@@ -1,7 +1,7 @@
 """One suite over both stores of saved bytes, and what only files can suffer."""
 
 import hashlib
-import os
+import random
 import stat
 import subprocess
 import sys
@@ -14,6 +14,9 @@ from executor.model.errors import ActionError
 from rollback.stores import FileStore, MemoryStore
 
 Make = Callable[..., FileStore | MemoryStore]
+NOISE = random.Random(7).randbytes(1 << 20)
+"""Does not shrink, so that sizes are known."""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=["files", "memory"])
@@ -39,13 +42,15 @@ def test_what_was_never_saved_is_missing(make: Make) -> None:
 
 
 def test_the_limit_holds_before_anything_is_kept(make: Make) -> None:
-    store = make(max_bytes=100)
-    kept = store.save(b"x" * 60)
+    store, first = make(max_bytes=100), NOISE[60:120]
+    name = store.save(first)
+    assert store.room() == 40
     with pytest.raises(ActionError, match="60 of 100 bytes are used; nothing was changed") as caught:
-        store.save(b"y" * 41)
+        store.save(NOISE[:41])
     assert caught.value.classification.type == "resource"
-    assert store.save(b"x" * 60) == kept, "the same bytes take no more room"
-    assert store.save(b"y" * 40)
+    assert store.save(first) == name, "the same bytes take no more room"
+    assert store.save(NOISE[:40])
+    assert store.room() == 0
 
 
 def test_the_old_is_pruned_and_the_needed_kept(make: Make) -> None:
@@ -61,9 +66,9 @@ def test_the_old_is_pruned_and_the_needed_kept(make: Make) -> None:
 
 def test_room_is_counted_anew_after_pruning(make: Make) -> None:
     store = make(max_bytes=100)
-    store.save(b"x" * 90)
+    store.save(NOISE[:90])
     store.prune(0)
-    assert store.save(b"y" * 90)
+    assert store.save(NOISE[100:190])
 
 
 @pytest.fixture
@@ -72,8 +77,12 @@ def files(tmp_path: Path) -> FileStore:
 
 
 def the_file(store: FileStore) -> Path:
-    (found,) = (path for path in store.root.rglob("*") if path.is_file())
+    (found,) = (path for path in kept(store))
     return found
+
+
+def kept(store: FileStore) -> list[Path]:
+    return [path for path in store.root.rglob("*") if path.is_file() and path.name != "lock"]
 
 
 def test_files_are_private(files: FileStore) -> None:
@@ -109,12 +118,12 @@ def test_a_place_that_cannot_be_written_is_named(root: str) -> None:
 def test_a_disk_that_is_full_keeps_nothing_half(files: FileStore) -> None:
     """In a process of its own: its files may not grow beyond 4096 bytes."""
     source = """
-import resource, sys
+import os, resource, sys
 from pathlib import Path
 from rollback.stores import FileStore
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    FileStore(Path(sys.argv[1])).save(b"x" * 10000)
+    FileStore(Path(sys.argv[1])).save(os.urandom(10000))
 except Exception as error:
     print(type(error).__name__, error)
 """
@@ -123,7 +132,7 @@ except Exception as error:
         [sys.executable, "-c", source, str(files.root)], cwd=root, capture_output=True, text=True, check=True
     )
     assert "ActionError cannot save 10000 bytes" in done.stdout
-    assert not [path for path in files.root.rglob("*") if path.is_file()]
+    assert not kept(files)
 
 
 def test_several_processes_share_one_store(files: FileStore) -> None:
@@ -139,14 +148,15 @@ for number in range(50):
     root = Path(__file__).resolve().parents[2]
     several = [subprocess.Popen([sys.executable, "-c", source, str(files.root)], cwd=root) for _ in range(3)]
     assert [process.wait() for process in several] == [0, 0, 0]
-    assert len([path for path in files.root.rglob("*") if path.is_file()]) == 50
+    assert len(kept(files)) == 50
 
 
 def test_leftovers_of_dead_processes_go(files: FileStore) -> None:
-    kept = files.save(b"kept")
-    leftover = the_file(files).parent / ".dead"
-    leftover.write_bytes(b"half")
-    os.utime(leftover, (0, 0))
+    """What is unfinished while nobody saves can only come from a process that died."""
+    name = files.save(b"kept")
+    leftovers = [the_file(files).parent / ".dead", files.root / "packs" / ".dead.pack"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
     assert files.prune(3600) == 0
-    assert not leftover.exists()
-    assert files.load(kept) == b"kept"
+    assert not any(leftover.exists() for leftover in leftovers)
+    assert files.load(name) == b"kept"
