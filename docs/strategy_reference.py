@@ -48,6 +48,9 @@ _DEFAULTS: dict[str, Any] = {
     "Retry.jitter": _EXECUTION.retry_jitter,
     "Retry.on": ", ".join(RetryRule().on),
     "Rollback.mechanism": "adaptive",
+    "Rollback.actions": "",
+    "SnapshotEntry.with": "{}",
+    "SnapshotEntry.device": "that of `defaults`, or the one on which all actions run",
     "Rollback.timeout": f"{format_duration(_ROLLBACK.rollback_timeout)} and what its compensations may take",
     "Input.default": "",
 }
@@ -74,7 +77,10 @@ _MEANINGS = {
     "Retry.multiplier": "By what each further delay is longer.",
     "Retry.max_delay": "No delay is longer.",
     "Retry.on": "Types and categories of errors after which another attempt is made.",
-    "Rollback.mechanism": "`adaptive` and `compensate`: by compensation. `none`: a failed execution stays as it is.",
+    "Rollback.mechanism": "See [below](#mechanisms).",
+    "Rollback.actions": "With `partial`: only these are taken back. With `adaptive`: what `partial` would mean.",
+    "SnapshotEntry.with": "Its parameters; expressions may read inputs and context.",
+    "SnapshotEntry.device": "Where it is taken.",
     "Rollback.timeout": "Of the whole rollback.",
 }
 

@@ -49,7 +49,7 @@ class Snapshot:
     target: str = ""
     """What is changed (a path, for instance): undos of one target never run side by side."""
     covers: tuple[str, ...] = ()
-    """For a saved state: the targets that it holds, each with all that lies below it (``/etc`` holds ``/etc/hosts``)."""
+    """For a saved state: the targets that it holds, each with all below it (``/etc`` holds ``/etc/hosts``)."""
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ def shown_arguments(strategy: str, actions: Collection[str], device: str, attemp
 
 
 def _shown_step(step: str, generation: int) -> str:
-    """A step of the way back says so: ``undo restart``, ``undo fallback of restart``, ``verify 1``."""
+    """``snapshot 1``; a step of the way back says so: ``undo restart``, ``restore snapshot 1``, ``verify 1``."""
+    name, _, of = step.partition("/")
+    if name in ("verify", "snapshot") and of:
+        return f"restore {name} {of}" if name == "snapshot" and generation > 0 else f"{name} {of}"
     if generation == 0:
         return step
-    name, _, of = step.partition("/")
-    if name == "verify" and of:
-        return f"verify {of}"
     return f"undo fallback of {name}" if of else f"undo {name}"
 
 

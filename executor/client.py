@@ -6,7 +6,7 @@ its addresses are arguments: in a foreign process nothing of ours but `executor`
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from executor.model.errors import ActionCancelled, NotAllowedNow, UnknownExecution
@@ -26,6 +26,8 @@ _LOOK_S = 5.0
 _QUICKEST_ACTION_S = 0.0005
 """A message, a claim and a settlement take no less."""
 _LULL_S = 0.05
+_ANSWER_S = 15.0
+"""A coordinator that was killed has a successor by then."""
 
 
 class ResolutionClient:
@@ -150,10 +152,19 @@ class ResolutionClient:
             for event in found:
                 after = event["seq"]
                 yield event
-                if event["event"] in _LAST_EVENTS:
+                # an execution that had ended may have been taken back later
+                if event["event"] in _LAST_EVENTS and self._is_last(execution, after):
                     return
             if not found and (not follow or self._ledger.head(execution)["state"] in TERMINAL):
                 return
+
+    def last_event(self, execution: str) -> int:
+        """The ``seq`` of the newest event of an execution."""
+        return int(self._ledger.head(execution)["seq"])
+
+    def _is_last(self, execution: str, seq: int) -> bool:
+        head = self._ledger.head(execution)
+        return head["state"] in TERMINAL and int(head["seq"]) == seq
 
     def list(self, *, limit: int = 50) -> Rows:
         """The newest executions, those that run first: id, strategy, status, times in ms since the epoch."""
@@ -197,6 +208,85 @@ class ResolutionClient:
             raise UnknownExecution(execution)
         if answer == "refused":
             raise NotAllowedNow(f"execution {execution} cannot be cancelled: it is {state}")
+
+    def plan_rollback(
+        self,
+        execution: str,
+        *,
+        mechanism: str | None = None,
+        actions: Sequence[str] = (),
+        force: bool = False,
+        retry: bool = False,
+        timeout_s: float = _ANSWER_S,
+    ) -> Json:
+        """What a rollback would do, without doing it: ``stages`` of steps with ``device`` and ``seconds``, ``kept``,
+        ``remaining``, ``chosen`` with its reasons; ``refused`` where `rollback` would refuse.
+
+        Raises:
+            Unreachable: no coordinator answered in time; or as for `status`.
+            ValueError: there is no such mechanism.
+            UnknownExecution: as for `status`.
+        """
+        from executor.rollbacks import plan_rollback, request_of
+
+        request = request_of(mechanism, actions, force=force, retry=retry, by="", key=None)
+        return plan_rollback(self._ledger, execution, request, timeout_s)
+
+    def rollback(
+        self,
+        execution: str,
+        *,
+        mechanism: str | None = None,
+        actions: Sequence[str] = (),
+        force: bool = False,
+        retry: bool = False,
+        by: str = "",
+        request_id: str | None = None,
+        timeout_s: float = _ANSWER_S,
+    ) -> None:
+        """Have an execution taken back that has ended: a completed one, or what an earlier rollback left.
+
+        Args:
+            execution: its id.
+            mechanism: ``adaptive``, ``compensate``, ``snapshot``, ``partial``, ``phased`` or ``guided``; None: as its
+                strategy says.
+            actions: only these.
+            force: overwrite what others changed since, and repeat a compensation that was broken off.
+            retry: take up what an earlier rollback left.
+            by: who asks; kept with the execution.
+            request_id: chosen by the caller, so that asking twice is asking once.
+            timeout_s: how long to wait for a coordinator.
+
+        Raises:
+            NotAllowedNow: it runs, never ran, nothing is left, or what would be kept needs what is taken back.
+            ValueError: there is no such mechanism.
+            UnknownExecution, Unreachable: as for `status`.
+        """
+        from executor.rollbacks import request_of, request_rollback
+
+        request = request_of(mechanism, actions, force=force, retry=retry, by=by or self._name, key=request_id)
+        request_rollback(self._ledger, execution, request, timeout_s)
+
+    def offered(self, execution: str) -> Json | None:
+        """What a guided rollback that waits offers: by action its undo, and what can be chosen; None: it does not."""
+        return self._ledger.offered(execution)
+
+    def choose(self, execution: str, choices: Mapping[str, str], *, by: str = "") -> None:
+        """Answer a guided rollback.
+
+        Args:
+            execution: its id.
+            choices: by action ``undo``, ``keep`` or ``retry``; what is left out gets the configured default.
+            by: who chose; kept with the execution.
+
+        Raises:
+            NotAllowedNow: it does not wait for a choice.
+            ValueError: a choice that is not offered.
+            UnknownExecution, Unreachable: as for `status`.
+        """
+        from executor.rollbacks import choose
+
+        choose(self._ledger, execution, choices, by or self._name)
 
     def devices(self) -> Rows:
         """Living workers as they announced themselves, with ``busy``: how many actions each of them runs."""
@@ -248,6 +338,18 @@ class AsyncResolutionClient:
 
     async def cancel(self, execution: str, *, reason: str = "", undo: bool = True) -> None:
         await asyncio.to_thread(self._client.cancel, execution, reason=reason, undo=undo)
+
+    async def plan_rollback(self, execution: str, **wanted: Any) -> Json:
+        return await asyncio.to_thread(self._client.plan_rollback, execution, **wanted)
+
+    async def rollback(self, execution: str, **wanted: Any) -> None:
+        await asyncio.to_thread(self._client.rollback, execution, **wanted)
+
+    async def offered(self, execution: str) -> Json | None:
+        return await asyncio.to_thread(self._client.offered, execution)
+
+    async def choose(self, execution: str, choices: Mapping[str, str], *, by: str = "") -> None:
+        await asyncio.to_thread(self._client.choose, execution, choices, by=by)
 
     async def devices(self) -> Rows:
         return await asyncio.to_thread(self._client.devices)

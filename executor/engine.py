@@ -140,7 +140,11 @@ class ExecutionEngine:
         snapshot: Snapshot | None = self._performer.perform(kind, "snapshot", run) if _has(kind, "snapshot") else None
         if snapshot is None and not attempt.of_fallback:
             return
-        record: Json = {"data": snapshot.data, "target": snapshot.target} if snapshot else {"data": None, "target": ""}
+        record: Json = {"data": None, "target": ""}
+        if snapshot is not None:
+            record = {"data": snapshot.data, "target": snapshot.target}
+            if snapshot.covers:
+                record["covers"] = list(snapshot.covers)
         if not self._undo_records.record_undo(claimed, record, of_fallback=attempt.of_fallback):
             raise ActionCancelled(f"{claimed.step.id} was taken over before its effect")
         run.snapshot = record["data"]
@@ -198,7 +202,13 @@ class ExecutionEngine:
         if step.method == "compensate":
             run.proceed()
             attempt.effect = "started"
-            undo = Undo(snapshot=data, result=claimed.undone.get("result"), error=claimed.undone.get("error"))
+            undo = Undo(
+                snapshot=data,
+                result=claimed.undone.get("result"),
+                error=claimed.undone.get("error"),
+                force=step.force,
+                quiet=_local_times(claimed),
+            )
             attempt.result = self._performer.perform(kind, "compensate", run, undo)
         else:
             self._call(attempt, kind, run)
@@ -333,6 +343,15 @@ def _as_action_error(error: Exception, action: str) -> ActionError:
         return ActionError(str(error), RESOURCE)
     _log.error("%s could not be carried out", action, exc_info=error)
     return ActionError(f"{type(error).__name__}: {error}", classify(error))
+
+
+def _local_times(claimed: Claimed) -> tuple[float, float] | None:
+    """The quiet time of a step by this device's clock, which may differ from the ledger's."""
+    if claimed.step.quiet_ms is None:
+        return None
+    began, ended = claimed.step.quiet_ms
+    ahead_s = time.time() - claimed.now_ms / 1000
+    return began / 1000 + ahead_s, ended / 1000 + ahead_s
 
 
 def _restores(kind: ActionType, call: Call) -> bool:

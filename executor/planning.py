@@ -13,9 +13,10 @@ from executor.action import ActionType
 from executor.action import WayBack as TypesWayBack
 from executor.expressions import Reads as Read
 from executor.expressions import reads_of, reads_of_condition
+from executor.model.errors import Problem, StrategyInvalid
 from executor.model.levels import levels
 from executor.model.plan import Call, Fallback, Plan, Reads, RetryRule, Stage, Step, WayBack, group, sequence
-from executor.model.strategy import Action, Compensation, Need, Probe, Retry, Strategy
+from executor.model.strategy import Action, Compensation, Need, Probe, Retry, SnapshotEntry, Strategy
 from executor.ports import ActionCatalogue
 
 Placement = Callable[[str, str | None], str]
@@ -30,7 +31,8 @@ class Planned:
     steps: dict[str, Step]
     parallel: int
     timeout_s: float
-    rollback: Literal["compensate", "none"]
+    rollback: str
+    """A mechanism, or none."""
     max_failures: int | None
 
     @property
@@ -44,26 +46,32 @@ def make_plan(strategy: Strategy, settings: Settings, catalogue: ActionCatalogue
 
     Raises:
         NoDevice: whatever `place` raises for an action type that no device offers.
+        StrategyInvalid: it is not clear on which device a snapshot is to be taken.
     """
     builder = _Steps(strategy, settings, catalogue, place)
     stages = list(_stages(strategy, settings, builder))
+    if strategy.snapshot and settings.rollback.snapshot_enabled:
+        stages.insert(0, group(builder.snapshots(strategy.snapshot), "snapshot"))
     limits, rollback = strategy.limits, strategy.rollback
     parallel = limits.parallel if limits and limits.parallel else settings.execution.parallel_limit
+    mechanism = (rollback.mechanism if rollback else None) or "adaptive"
     timeout = limits.timeout if limits and limits.timeout else settings.execution.timeout
     return Planned(
         plan=Plan(
             stages=tuple(stages),
             strategy=strategy.name,
+            parallel=parallel,
+            timeout_s=timeout.total_seconds(),
             success_criteria=tuple(strategy.success_criteria),
+            rollback_mechanism=mechanism,
+            rollback_actions=tuple(rollback.actions or ()) if rollback else (),
             rollback_timeout_s=rollback.timeout.total_seconds() if rollback and rollback.timeout else None,
             rollback_verify=tuple(builder.probes(rollback.verify or [] if rollback else [])),
         ),
         steps=builder.made,
         parallel=parallel,
         timeout_s=timeout.total_seconds(),
-        rollback="none"
-        if (rollback and rollback.mechanism == "none") or not settings.rollback.enabled
-        else "compensate",
+        rollback=mechanism if settings.rollback.enabled else "none",
         max_failures=limits.max_failures if limits else None,
     )
 
@@ -143,6 +151,44 @@ class _Steps:
         )
         self.made[step.id] = step
         return step
+
+    def snapshots(self, entries: Sequence[SnapshotEntry]) -> list[Step]:
+        """The steps that save what ``snapshot`` names; asked for after the actions, whose devices they go by.
+
+        Raises:
+            StrategyInvalid: it is not clear on which device one is taken.
+        """
+        taken = []
+        for number, entry in enumerate(entries, 1):
+            kind = self._catalogue.get(entry.uses)
+            call = self._call(kind, entry.with_)
+            timeout_s = self._settings.rollback.snapshot_timeout.total_seconds()
+            way_back = self._way_back(kind, call, None).model_copy(update={"timeout_s": timeout_s})
+            taken.append(
+                Step(
+                    id=f"snapshot/{number}",
+                    device=entry.device or self._snapshot_device(number - 1),
+                    call=call,
+                    way_back=way_back,
+                    purpose="snapshot",
+                    timeout_s=timeout_s,
+                    retry=self._retry(None),
+                    idempotent=True,
+                    reads=call.reads,
+                )
+            )
+        self.made.update({step.id: step for step in taken})
+        return taken
+
+    def _snapshot_device(self, index: int) -> str:
+        defaults = self._strategy.defaults
+        if defaults is not None and defaults.device is not None:
+            return defaults.device
+        devices = sorted({step.device for step in self.made.values()})
+        if len(devices) == 1:
+            return devices[0]
+        message = f"the actions run on {len(devices)} devices ({', '.join(devices[:5])}), and this names none of them"
+        raise StrategyInvalid([Problem(message, f"snapshot[{index}]", remedy="write `device:` beside `uses:`")])
 
     def probes(self, probes: Sequence[Probe]) -> Iterator[Step]:
         """The steps of ``rollback.verify``: they prove something and change nothing."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from executor.model.execution import FINAL, TERMINAL, ActionStatus, ExecutionState
 from executor.model.plan import Plan, Step
+from executor.taken_back import generations, rollback_section, undone
 
 FORMAT = 1
 
@@ -31,11 +32,12 @@ def report(ledger: ReportsLedger, execution: str) -> dict[str, Any]:
     # in this order: what is written with the plan is there when the plan is
     plan = ledger.plan(execution, 0)
     steps = ledger.steps(execution, 0)
-    order = [name for stage in plan.stages for name in stage.steps if name in steps] if plan else []
-    rows = ledger.actions(execution, 0, order)
+    every = [name for stage in plan.stages for name in stage.steps if name in steps] if plan else []
+    order = [name for name in every if steps[name].purpose == "forward"]
+    rows = ledger.actions(execution, 0, every)
     ended = head["state"] in TERMINAL
-    back_steps, back = _way_back(ledger, execution, head)
-    undone = _undone(back_steps, back)
+    goes = generations(ledger, execution, head)
+    became = {**dict.fromkeys(json.loads(head.get("chosen") or "{}").get("kept", ()), "kept"), **undone(goes)}
     finished = int(head["finished"]) if "finished" in head else None
     started = int(head.get("started", head["created"]))
     return {
@@ -51,37 +53,15 @@ def report(ledger: ReportsLedger, execution: str) -> dict[str, Any]:
         "finished_at": _time(finished),
         "duration_s": round(((finished or ledger.now_ms()) - started) / 1000, 3),
         "actions": {
-            name: _action(steps[name], rows[name], ended=ended, rolled_back="rb_started" in head, undone=undone)
+            name: _action(steps[name], rows[name], ended=ended, rolled_back="rb_started" in head, undone=became)
             for name in order
         },
-        "rollback": _rollback(head, steps, back_steps, back, ended=ended),
+        "snapshots": [_snapshot(steps[name], rows[name]) for name in every if steps[name].purpose == "snapshot"],
+        "rollback": rollback_section(head, steps, goes, ended=ended),
         "success_criteria": _criteria(head, plan),
         "error": json.loads(head["error"]) if head.get("error") else None,
         **({"waiting_for": head["waiting_for"]} if head.get("waiting_for") else {}),
     }
-
-
-def _way_back(
-    ledger: ReportsLedger, execution: str, head: Mapping[str, str]
-) -> tuple[dict[str, Step], dict[str, dict[str, str]]]:
-    generation = int(head.get("gen", 0))
-    if generation == 0:
-        return {}, {}
-    steps = ledger.steps(execution, generation)
-    return steps, ledger.actions(execution, generation, list(steps))
-
-
-def _undone(steps: Mapping[str, Step], rows: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """What became of the undo of each action; of an action and its fallback the worse."""
-    undone: dict[str, str] = {}
-    for name, step in steps.items():
-        if step.undoes is not None:
-            status = rows[name].get("status", "")
-            # skipped: it turned out that nothing had been done
-            became = {"succeeded": "compensated", "skipped": ""}.get(status, "failed" if status in FINAL else "")
-            if became and undone.get(step.undoes) != "failed":
-                undone[step.undoes] = became
-    return undone
 
 
 def _action(
@@ -113,54 +93,16 @@ def _action(
     }
 
 
-def remaining(
-    head: Mapping[str, str],
-    forward: Mapping[str, Step],
-    steps: Mapping[str, Step],
-    rows: Mapping[str, Mapping[str, str]],
-) -> list[dict[str, Any]]:
-    """What a person has to see to: known beforehand, compensations that failed, probes that do not hold."""
-    left: list[dict[str, Any]] = list(json.loads(head.get("remaining") or "[]"))
-    for name, step in steps.items():
-        row = rows.get(name, {})
-        if row.get("status") in ("succeeded", "skipped"):
-            continue
-        error = json.loads(row.get("outcome") or "{}").get("error") or {}
-        reason = error.get("message") or "the rollback ended before its turn"
-        done = forward.get(step.undoes or "")
-        what = done.call.shown() if done else f"rollback.{step.id}: {step.call.shown()}"
-        left.append({"action": step.undoes or step.id, "device": step.device, "reason": reason, "what": what})
-    return left
-
-
-def verified(steps: Mapping[str, Step], rows: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether every probe of ``rollback.verify`` held."""
-    return all(rows[name].get("status") == "succeeded" for name, step in steps.items() if step.purpose == "verify")
-
-
-def _rollback(
-    head: Mapping[str, str],
-    forward: Mapping[str, Step],
-    steps: Mapping[str, Step],
-    rows: Mapping[str, Mapping[str, str]],
-    *,
-    ended: bool,
-) -> dict[str, Any]:
-    begun = int(head.get("gen", 0)) > 0
-    status = head.get("rb_status") or ("running" if "rb_started" in head and not ended else "not_needed")
-    compensated = sorted(
-        (n for n, s in steps.items() if s.purpose == "undo" and rows[n].get("status") == "succeeded"),
-        key=lambda name: int(rows[name].get("ord", 0)),
-    )
-    done = [
-        {"action": steps[n].undoes, "device": rows[n].get("device"), "attempts": int(rows[n].get("attempt", 0))}
-        for n in compensated
-    ]
+def _snapshot(step: Step, row: Mapping[str, str]) -> dict[str, Any]:
+    """One state that was saved before the first action."""
+    outcome = json.loads(row.get("outcome") or "{}")
     return {
-        "status": status,
-        "mechanism": "compensate" if begun else None,
-        "compensated": done,
-        "remaining": remaining(head, forward, steps, rows) if head.get("rb_status") else [],
+        "id": step.id,
+        "what": step.call.shown(),
+        "status": row.get("status", str(ActionStatus.PENDING)),
+        "device": row.get("device") or step.device,
+        "saved": outcome.get("result"),
+        "error": outcome.get("error"),
     }
 
 

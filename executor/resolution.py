@@ -27,7 +27,7 @@ from executor.model.strategy import Strategy
 from executor.monitoring import MonitoringSystem, unmet_error
 from executor.planning import Planned, make_plan
 from executor.ports import ActionCatalogue, Ledger
-from executor.report import remaining, verified
+from executor.taken_back import generations, remaining
 from executor.validation import check_context, check_inputs, validate
 
 _log = logging.getLogger("rex.resolution")
@@ -88,6 +88,9 @@ class ResolutionExecutor:
         except NoDevice as error:
             self._hold(execution, error)
             return
+        except StrategyInvalid as error:
+            self._ledger.conclude(execution, ExecutionState.REFUSED, error=_refusal(error))
+            return
         self._ledger.create(
             execution,
             planned.plan,
@@ -115,6 +118,7 @@ class ResolutionExecutor:
 
         Raises:
             NoDevice: an action names no device, and none offers its type.
+            StrategyInvalid: it is not clear on which device a snapshot is to be taken.
         """
         # asked for only when an action leaves the choice of its device to us
         fleet = cache(lambda: Fleet(self._ledger.workers(), self._ledger.busy()))
@@ -169,19 +173,16 @@ class ResolutionExecutor:
         """Empty where no rollback was called for."""
         if not head.get("outcome") or "started" not in head:
             return ""
-        if head.get("rollback") == "none":
+        if head.get("rollback") == "none" and "request" not in head:
             return "disabled" if head.get("mode") == "rollback" else ""
         if head.get("unplanned"):
             return "failed"
-        generation = int(head.get("gen", 0))
-        if generation == 0:
+        goes = generations(self._ledger, execution, head)
+        if not goes:
             return ""
-        forward = self._ledger.steps(execution, 0)
-        steps = self._ledger.steps(execution, generation)
-        rows = self._ledger.actions(execution, generation, list(steps))
-        if not verified(steps, rows):
+        if not goes[-1].verified:
             return "failed"
-        return "partial" if remaining(head, forward, steps, rows) else "completed"
+        return "partial" if remaining(head, self._ledger.steps(execution, 0), goes[-1]) else "completed"
 
 
 def _refusal(error: StrategyInvalid) -> dict[str, Any]:

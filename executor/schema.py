@@ -13,7 +13,7 @@ from executor.model.strategy import MAX_ACTIONS, Strategy
 from executor.ports import ActionCatalogue
 
 ID = "urn:resolution-executor:strategy:1"
-_CALLERS = ("Action", "Compensation", "Fallback", "Probe")
+_CALLERS = ("Action", "Compensation", "Fallback", "Probe", "SnapshotEntry")
 _EXPRESSION = {"$ref": "#/$defs/expression"}
 
 _DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
@@ -26,6 +26,7 @@ _DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "defaults": "Fields that every action takes over unless it sets them.",
         "actions": "What is done; in a sequence in this order.",
         "phases": "Groups of actions: the next begins when all actions of the one before have ended.",
+        "snapshot": "What is saved before the first action, to be restored when the execution is taken back.",
         "success_criteria": "CEL conditions that must all hold at the end.",
         "rollback": "How a failed execution is taken back.",
         "limits": "Bounds of the whole execution.",
@@ -47,7 +48,7 @@ _DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "Phase": {"verify": "CEL that must hold at the end of the phase."},
     "Compensation": {"after": "`started`: also when the action failed while it executed."},
-    "Rollback": {"verify": "What must hold after the rollback."},
+    "Rollback": {"verify": "What must hold after the rollback; with `phased` after each phase too."},
     "Retry": {"max_attempts": "Counts the first attempt.", "jitter": "Share by which a delay varies, 0 to 1."},
     "Limits": {
         "timeout": "Of the whole execution.",

@@ -1,30 +1,56 @@
 """The way back as a plan: which actions are taken back, in which order, where, and what is left for a person.
 
-Works on data alone: the steps of the way forward, what the ledger says of each, and their undo records.
+Works on data alone: the steps of the way forward, what the ledger says of each, and their undo records. Every mechanism
+is a filter over this one plan.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from executor.model.plan import Call, Plan, Stage, Step, WayBack, group, sequence
+from executor.model.rollback import Mechanism
+from rollback.earlier import Earlier
+from rollback.snapshots import Rows, saved_states
 
 FALLBACK = "/fallback"
 """Added to an action's id for the step that takes back its fallback."""
 
 _NOBODY_KNOWS = "nobody knows whether it was done, and its type cannot tell"
+_BROKEN_OFF = "taking it back was broken off before, and nobody knows how far it came (--force does it again)"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be taken back, and how."""
+
+    mechanism: Mechanism = "compensate"
+    only: frozenset[str] | None = None
+    """Ids of actions; None: all of them."""
+    force: bool = False
+    quiet_ms: tuple[int, int] | None = None
+    """See `executor.model.plan.Step.quiet_ms`."""
+    earlier: Earlier = field(default_factory=Earlier)
 
 
 @dataclass
 class WayBackPlan:
     """A rollback as planned."""
 
-    stages: list[Stage] = field(default_factory=list)
+    phases: list[list[Stage]] = field(default_factory=list)
+    """Stages of each phase of the way forward, the last one first."""
     steps: dict[str, Step] = field(default_factory=dict)
     remaining: list[dict[str, Any]] = field(default_factory=list)
-    """What cannot be undone, known beforehand: action, device, reason, what."""
+    """What cannot be undone, known beforehand: action, device, reason, what; with ``unless``: ids of restored
+    snapshots, all of which must succeed for it to be taken back all the same."""
+    kept: list[str] = field(default_factory=list)
+    """What stays done because it is not wanted undone."""
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [stage for phase in self.phases for stage in phase]
 
     @property
     def plan(self) -> Plan:
@@ -41,7 +67,8 @@ class _Undo:
 def plan_way_back(
     forward: Plan,
     steps: Mapping[str, Step],
-    actions: Mapping[str, Mapping[str, str]],
+    actions: Rows,
+    wanted: Wanted | None = None,
     *,
     length: int,
     fuse: bool,
@@ -52,21 +79,225 @@ def plan_way_back(
         forward: the plan of generation 0.
         steps: its steps.
         actions: what the ledger says of each, by id.
+        wanted: which of it; everything by compensation when left out.
         length: where a sequence is cut.
         fuse: whether neighbours on one device share a message.
     """
-    way_back = WayBackPlan()
-    # pieces of one sequence were cut only for publishing: they are one again on the way back
-    for kind, stages in groupby(reversed(forward.stages), key=lambda stage: stage.kind):
-        if kind == "sequence":
-            names = [name for stage in stages for name in reversed(stage.steps)]
-            undos = [undo for name in names for undo in _undos(steps[name], actions.get(name, {}), way_back)]
-            way_back.stages += sequence([undo.step for undo in undos], length=length, fuse=fuse)
-        else:
-            for stage in stages:
-                undos = [u for name in stage.steps for u in _undos(steps[name], actions.get(name, {}), way_back)]
-                way_back.stages += [group(layer, stage.name) for layer in _layers(undos)]
-    return way_back
+    cut = _Cut(length, fuse)
+    made = _Planner(forward, steps, actions, wanted or Wanted(), cut).plan()
+    made.kept = [name for name in steps if name in made.kept]
+    return made
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How sequences are published."""
+
+    length: int
+    fuse: bool
+
+
+class _Planner:
+    def __init__(self, forward: Plan, steps: Mapping[str, Step], actions: Rows, wanted: Wanted, cut: _Cut) -> None:
+        self._forward = forward
+        self._steps = steps
+        self._actions = actions
+        self._wanted = wanted
+        self._cut = cut
+        self._made = WayBackPlan()
+        by_snapshot = wanted.mechanism == "snapshot" and any(
+            row.get("effect", "none") != "none" for name, row in actions.items() if steps[name].purpose == "forward"
+        )
+        self._saved = saved_states(steps.values(), actions) if by_snapshot else []
+        self._held: dict[str, str] = {}
+        """Undo step to the snapshot that holds its effect: taken back with that, or else by itself."""
+        self._stands_for: dict[str, list[str]] = {saved.step: [] for saved in self._saved}
+
+    def plan(self) -> WayBackPlan:
+        self._add_phases(self._undos_of)
+        self._restore()
+        if self._held:
+            # each of them only where its snapshot could not be restored
+            self._add_phases(self._held_undos_of)
+        return self._made
+
+    def _add_phases(self, undos_of: Callable[[Step], Iterable[_Undo]]) -> None:
+        """The stages of the way forward, reversed, with the undos that `undos_of` gives for each of their steps."""
+        # pieces of one sequence were cut only for publishing: they are one again on the way back
+        for _, phase in groupby(reversed(list(enumerate(self._forward.stages))), key=_phase):
+            stages = [stage for _, stage in phase]
+            made: list[Stage] = []
+            if stages[0].kind == "sequence":
+                listed = [one for stage in stages for one in reversed(stage.steps)]
+                undos = [undo for one in listed for undo in undos_of(self._steps[one])]
+                made += sequence([undo.step for undo in undos], length=self._cut.length, fuse=self._cut.fuse)
+            else:
+                for stage in stages:
+                    undos = [undo for one in stage.steps for undo in undos_of(self._steps[one])]
+                    made += [group(layer, stage.name) for layer in _layers(undos)]
+            if made:
+                self._made.phases.append(made)
+
+    def _undos_of(self, step: Step) -> Iterator[_Undo]:
+        """The undo of an action's fallback, then its own, as far as there is something to undo."""
+        action = self._actions.get(step.id, {})
+        # a skipped one's effect may stand as unknown all the same: a first holder may have died before it asked
+        if action.get("status") == "skipped" or step.purpose == "snapshot":
+            return
+        kept = self._wanted.only is not None and step.id not in self._wanted.only
+        for part in _parts(step, action):
+            if part.name in self._wanted.earlier.done:
+                continue
+            verdict, reason = part.verdict()
+            if kept and verdict != "nothing":
+                if step.id not in self._made.kept:
+                    self._made.kept.append(step.id)
+            elif verdict in ("undo", "probe") and self._may_undo(part):
+                undo = self._undo(part, probe=part.call if verdict == "probe" else None)
+                if self._is_held(undo, part):
+                    continue
+                yield undo
+            elif verdict == "leave":
+                self._leave(part, reason)
+
+    def _may_undo(self, part: "_Part") -> bool:
+        if part.name in self._wanted.earlier.doubtful and not self._wanted.force:
+            self._leave(part, _BROKEN_OFF)
+            return False
+        return True
+
+    def _leave(self, part: "_Part", reason: str) -> None:
+        """List what cannot be undone; a snapshot of its device may hold it all the same, as whoever took it meant."""
+        left = part.left(reason)
+        if snapshots := [saved.step for saved in self._saved if saved.device == left["device"]]:
+            left["unless"] = snapshots
+            for name in snapshots:
+                self._stands_for[name].append(part.step.id)
+        self._made.remaining.append(left)
+
+    def _is_held(self, undo: _Undo, part: "_Part") -> bool:
+        """Whether a snapshot that is restored holds what a type that restores would take back by itself."""
+        if part.how.rule != "restores" or not undo.target:
+            return False
+        holders = [saved.step for saved in self._saved if saved.holds(undo.step.device, undo.target)]
+        if holders:
+            self._held[undo.step.id] = holders[0]
+            self._stands_for[holders[0]].append(part.step.id)
+        return bool(holders)
+
+    def _held_undos_of(self, step: Step) -> Iterator[_Undo]:
+        action = self._actions.get(step.id, {})
+        for part in _parts(step, action):
+            if part.name in self._held:
+                undo = self._undo(part, probe=None, unless=self._held[part.name])
+                yield undo
+
+    def _restore(self) -> None:
+        """One snapshot of a device after the other, newest first: they may overlap; devices side by side."""
+        undos = []
+        for saved in self._saved:
+            if saved.step in self._wanted.earlier.done:
+                continue
+            step, action = self._steps[saved.step], self._actions[saved.step]
+            (part,) = _parts(step, action)
+            undo = self._undo(part, probe=None, stands_for=tuple(dict.fromkeys(self._stands_for[saved.step])))
+            undos.append(_Undo(undo.step, undo.order, "snapshots of the device"))
+        if undos:
+            self._made.phases.append([group(layer, "snapshot") for layer in _layers(undos)])
+
+    def _undo(
+        self, part: "_Part", *, probe: Call | None, unless: str | None = None, stands_for: tuple[str, ...] = ()
+    ) -> _Undo:
+        step, how, call = part.step, part.how, part.how.call
+        if call is None:
+            raise ValueError(f"step {step.id} has a way back by {how.rule} without a call")
+        own = how.rule in ("restores", "compensates")
+        made = Step(
+            id=part.name,
+            device=part.device,
+            call=call,
+            method="compensate" if own else "execute",
+            purpose="undo",
+            timeout_s=how.timeout_s,
+            retry=how.retry,
+            on_failure="continue",
+            # what restores compares the world with what it saved, so it may run again
+            idempotent=how.rule == "restores",
+            reads=call.reads if probe is None else call.reads | probe.reads,
+            undoes=step.id,
+            of_fallback=part.of_fallback,
+            probe=probe,
+            unless=unless,
+            stands_for=stands_for,
+            force=self._wanted.force,
+            quiet_ms=self._wanted.quiet_ms,
+        )
+        self._made.steps[made.id] = made
+        return _Undo(made, part.order, part.target)
+
+
+def _phase(numbered: tuple[int, Stage]) -> tuple[str, str]:
+    """What tells phases apart: pieces of a sequence are one, levels of a named phase too; else a stage is a phase."""
+    number, stage = numbered
+    return stage.kind, "" if stage.kind == "sequence" else stage.name or f"/{number}"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An action, or its fallback, with what is known of its effect."""
+
+    step: Step
+    action: Mapping[str, str]
+    call: Call
+    how: WayBack
+    effect: str
+    record: Any
+    of_fallback: bool
+
+    @property
+    def name(self) -> str:
+        return self.step.id + FALLBACK * self.of_fallback
+
+    @property
+    def device(self) -> str:
+        return self.action.get("device") or self.step.device
+
+    @property
+    def order(self) -> int:
+        return 2 * int(self.action.get("ord", 0)) + self.of_fallback
+
+    @property
+    def target(self) -> str:
+        return str(self.record.get("target") or "") if self.record else ""
+
+    def left(self, reason: str) -> dict[str, Any]:
+        return {"action": self.step.id, "device": self.device, "reason": reason, "what": self.call.shown()}
+
+    def verdict(self) -> tuple[str, str]:
+        """undo, probe, leave (with the reason) or nothing: the table "What is taken back" of the strategy reference."""
+        how, effect = self.how, self.effect
+        if effect == "none" or how.rule in ("none", "nothing"):
+            return "nothing", ""
+        if how.rule == "restores":
+            # a fallback leaves a record in any case, with no data where its type saved nothing
+            return ("undo", "") if self.record and self.record.get("data") is not None else ("nothing", "")
+        if how.rule == "started":
+            return "undo", ""
+        if effect == "started":
+            return "nothing", ""
+        if how.rule == "lacking":
+            known = "it was done" if effect == "completed" else _NOBODY_KNOWS
+            return "leave", f"{known}, and no way back is declared"
+        return ("undo", "") if effect == "completed" else ("probe", "")
+
+
+def _parts(step: Step, action: Mapping[str, str]) -> Iterator[_Part]:
+    """The fallback first: it came last."""
+    if step.fallback is not None:
+        effect, record = action.get("effect_fallback", "none"), json.loads(action.get("undo_fallback") or "null")
+        yield _Part(step, action, step.fallback.call, step.fallback.way_back, effect, record, of_fallback=True)
+    effect, record = action.get("effect", "none"), json.loads(action.get("undo") or "null")
+    yield _Part(step, action, step.call, step.way_back, effect, record, of_fallback=False)
 
 
 def _layers(undos: list[_Undo]) -> list[list[Step]]:
@@ -84,69 +315,3 @@ def _layers(undos: list[_Undo]) -> list[list[Step]]:
         for key in keys:
             reached[key] = layer + 1
     return layers
-
-
-def _undos(step: Step, action: Mapping[str, str], way_back: WayBackPlan) -> Iterable[_Undo]:
-    """The undo of an action's fallback, then its own, as far as there is something to undo."""
-    if action.get("status") == "skipped":
-        return  # its effect may stand as unknown all the same: a first holder may have died before it asked
-    order = 2 * int(action.get("ord", 0))
-    parts = [("", step.call, step.way_back, action.get("effect", "none"), "undo")]
-    if step.fallback is not None:
-        effect = action.get("effect_fallback", "none")
-        parts.insert(0, (FALLBACK, step.fallback.call, step.fallback.way_back, effect, "undo_fallback"))
-    for suffix, call, how, effect, record_field in parts:
-        record = json.loads(action.get(record_field) or "null")
-        verdict, reason = _verdict(how, effect, record)
-        if verdict == "leave":
-            way_back.remaining.append(_left(step, action, call, reason))
-        elif verdict in ("undo", "probe"):
-            undo = _undo_step(step, action, how, suffix, probe=call if verdict == "probe" else None)
-            way_back.steps[undo.id] = undo
-            target = str(record.get("target") or "") if record else ""
-            yield _Undo(undo, order + (suffix == FALLBACK), target)
-
-
-def _verdict(how: WayBack, effect: str, record: Any) -> tuple[str, str]:
-    """undo, probe, leave (with the reason) or nothing: the table "What is taken back" of the strategy reference."""
-    if effect == "none" or how.rule in ("none", "nothing"):
-        return "nothing", ""
-    if how.rule == "restores":
-        # a fallback leaves a record in any case, with no data where its type saved nothing
-        return ("undo", "") if record and record.get("data") is not None else ("nothing", "")
-    if how.rule == "started":
-        return "undo", ""
-    if effect == "started":
-        return "nothing", ""
-    if how.rule == "lacking":
-        known = "it was done" if effect == "completed" else _NOBODY_KNOWS
-        return "leave", f"{known}, and no way back is declared"
-    return ("undo", "") if effect == "completed" else ("probe", "")
-
-
-def _undo_step(step: Step, action: Mapping[str, str], how: WayBack, suffix: str, *, probe: Call | None) -> Step:
-    call = how.call
-    if call is None:
-        raise ValueError(f"step {step.id} has a way back by {how.rule} without a call")
-    own = how.rule in ("restores", "compensates")
-    return Step(
-        id=step.id + suffix,
-        device=action.get("device") or step.device,
-        call=call,
-        method="compensate" if own else "execute",
-        purpose="undo",
-        timeout_s=how.timeout_s,
-        retry=how.retry,
-        on_failure="continue",
-        # what restores compares the world with what it saved, so it may run again
-        idempotent=how.rule == "restores",
-        reads=call.reads if probe is None else call.reads | probe.reads,
-        undoes=step.id,
-        of_fallback=suffix == FALLBACK,
-        probe=probe,
-    )
-
-
-def _left(step: Step, action: Mapping[str, str], call: Call, reason: str) -> dict[str, Any]:
-    device = action.get("device") or step.device
-    return {"action": step.id, "device": device, "reason": reason, "what": call.shown()}

@@ -1,18 +1,26 @@
-"""Takes a failed execution back: makes the plan of the way back, and lets the ledger begin it."""
+"""Takes an execution back: chooses how, makes the plan of the way back, and lets the ledger begin it."""
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from config.settings import Settings
-from executor.model.errors import LedgerTrouble, UnknownExecution, told_unforeseen
-from executor.model.execution import ExecutionState
-from executor.model.plan import Plan, Step, sequence
+from executor.model.errors import LedgerTrouble, RexError, UnknownExecution, told_unforeseen
+from executor.model.execution import TERMINAL, ExecutionState
+from executor.model.ids import new_execution_id
+from executor.model.plan import Step
+from executor.model.rollback import Chosen, RollbackRequest
+from executor.model.strategy import Strategy
 from executor.ports import Ledger
 from executor.resolution import STUMBLES
-from rollback.compensation import WayBackPlan, plan_way_back
+from rollback.case import Case, NoWay
+from rollback.compensation import WayBackPlan
+from rollback.preview import needed_by, shown_offer, shown_plan
 
 _log = logging.getLogger("rex.rollback")
+
+Json = dict[str, Any]
 
 
 class RollbackManager:
@@ -21,6 +29,8 @@ class RollbackManager:
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger = ledger
         self._settings = settings
+
+    # -- the way back -------------------------------------------------------------------------------------------------
 
     def rollback(self, execution: str) -> None:
         """Begin the rollback of an execution that is drained; of any other one there is nothing to do.
@@ -35,7 +45,7 @@ class RollbackManager:
         if head["state"] != ExecutionState.ROLLING_BACK or int(head.get("gen", 0)) != 0:
             return
         try:
-            self._begin(execution)
+            self._begin(execution, head)
         except LedgerTrouble:
             raise
         except Exception as error:  # noqa: BLE001
@@ -45,31 +55,143 @@ class RollbackManager:
             left = self._left(execution, told["message"])
             self._ledger.stumble(execution, ExecutionState.ROLLING_BACK, told, remaining=left, most=STUMBLES)
 
-    def _begin(self, execution: str) -> None:
+    def _begin(self, execution: str, head: Mapping[str, str]) -> None:
+        case = self._case(execution, head)
+        if case is None:
+            return
+        if case.asked == "guided":
+            self._guide(case)
+            return
+        try:
+            chosen, way_back = self.determine_rollback_strategy(case)
+        except NoWay as error:
+            # what a person asked for is refused before it begins; what a strategy says, only the settings forbid
+            _log.warning("%s is taken back by compensation: %s", execution, error)
+            way_back = case.way_back("compensate")
+            chosen = Chosen(mechanism="compensate", asked=case.asked, reasons=(str(error),), kept=tuple(way_back.kept))
+        self.execute_compensating_actions(case, chosen, way_back)
+
+    def _case(self, execution: str, head: Mapping[str, str], request: RollbackRequest | None = None) -> Case | None:
         forward = self._ledger.plan(execution, 0)
         if forward is None:
-            return
-        back = self.execute_compensating_actions(execution, forward)
-        self._ledger.begin_rollback(
-            execution,
+            return None
+        if request is None and "request" in head:
+            request = RollbackRequest.model_validate_json(head["request"])
+        return Case(self._ledger, self._settings, execution, head, forward=forward, request=request)
+
+    def determine_rollback_strategy(self, case: Case) -> tuple[Chosen, WayBackPlan]:
+        """The mechanism with its reasons, and its plan.
+
+        Raises:
+            NoWay: the mechanism that was asked for is not possible.
+        """
+        return case.determine()
+
+    def execute_compensating_actions(self, case: Case, chosen: Chosen, way_back: WayBackPlan) -> bool:
+        """Have a plan carried out, stage by stage, each step on the device that did the work.
+
+        Returns:
+            False where it was begun before.
+        """
+        return self._ledger.begin_rollback(
+            case.execution,
             0,
-            back.plan.model_copy(update={"strategy": forward.strategy}),
-            back.steps,
-            remaining=back.remaining,
-            timeout_s=self._timeout_s(forward, back),
+            way_back.plan.model_copy(update={"strategy": case.forward.strategy}),
+            way_back.steps,
+            remaining=way_back.remaining,
+            timeout_s=case.timeout_s(way_back),
+            chosen=chosen,
         )
 
-    def execute_compensating_actions(self, execution: str, forward: Plan) -> WayBackPlan:
-        """The plan of the way back by compensation, with the probes that must hold at its end."""
-        steps = self._ledger.steps(execution, 0)
-        length, fuse = self._settings.execution.sequence_length, self._settings.execution.fuse
-        actions = self._ledger.actions(execution, 0, list(steps))
-        back = plan_way_back(forward, steps, actions, length=length, fuse=fuse)
-        back.steps.update({probe.id: probe for probe in forward.rollback_verify})
-        back.stages += sequence(forward.rollback_verify, length=length, fuse=fuse, name="verify")
-        return back
+    # -- with a person ------------------------------------------------------------------------------------------------
 
-    def _left(self, execution: str, reason: str) -> list[dict[str, Any]]:
+    def _guide(self, case: Case) -> None:
+        """Ask a person, or do what was chosen, or what is configured when nobody chose in time."""
+        head = case.head
+        if "choice" in head:
+            choices, by = json.loads(head["choice"]), head.get("choice_by", "")
+        elif "offer" not in head:
+            self._offer(case)
+            return
+        elif self._ledger.now_ms() < int(head["choose_by"]):
+            return
+        else:
+            choices, by = {}, ""
+        if again := case.to_run_again(choices):
+            chosen = Chosen(mechanism="guided", asked="guided", reasons=(f"chosen by {by}",), by=by, choices=choices)
+            self._ledger.resume(case.execution, chosen, again, timeout_s=case.forward.timeout_s)
+            return
+        self.execute_compensating_actions(case, *case.by_choice(choices, by))
+
+    def _offer(self, case: Case) -> None:
+        rollback = self._settings.rollback
+        actions = shown_offer(case.way_back("compensate"), case.steps, case.rows, stage=case.stage)
+        if not actions:  # there is nothing to choose
+            self.execute_compensating_actions(case, *case.by_choice({}, ""))
+            return
+        offer = {"actions": actions, "default": rollback.choice_default}
+        self._ledger.offer(case.execution, offer, wait_s=rollback.choice_timeout.total_seconds())
+
+    def preview(self, execution: str, request: Json, key: str) -> None:
+        """Answer what a rollback as asked for would do; changes nothing.
+
+        Args:
+            execution: its id.
+            request: a `RollbackRequest` as JSON.
+            key: under which the answer is waited for.
+        """
+        try:
+            answer = self._previewed(execution, RollbackRequest.model_validate(request))
+        except LedgerTrouble:
+            raise
+        except (RexError, ValueError) as error:
+            answer = {"refused": str(error)}
+        self._ledger.reply(key, answer)
+
+    def _previewed(self, execution: str, request: RollbackRequest) -> Json:
+        head = self._ledger.head(execution)
+        told: Json = {"execution_id": execution, "status": head["state"]}
+        case = self._case(execution, head, request if head["state"] in TERMINAL else None)
+        if case is None:
+            return {**told, "refused": "nothing of it ran, so there is nothing to take back"}
+        if unknown := sorted(set(request.actions) - set(case.steps)):
+            return {**told, "refused": f"it has no action {', '.join(map(repr, unknown))}"}
+        if case.asked == "guided":
+            plan = case.way_back("compensate")
+            chosen = Chosen(mechanism="guided", asked="guided", reasons=("a person chooses when it begins",))
+        else:
+            try:
+                chosen, plan = self.determine_rollback_strategy(case)
+            except NoWay as error:
+                return {**told, "refused": str(error)}
+        refused = _refusal(case, plan)
+        return {**told, **shown_plan(plan, chosen, case.steps, case.rows), **({"refused": refused} if refused else {})}
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def create_snapshot(self, strategy: Strategy, inputs: Json | None = None) -> str:
+        """Take the snapshots of a strategy without running its actions.
+
+        Returns:
+            The id of an execution that does nothing else; `restore_from_snapshot` takes it.
+        """
+        plain = strategy.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+        only: Json = {
+            name: plain[name] for name in ("name", "version", "inputs", "snapshot", "defaults") if name in plain
+        }
+        only["actions"] = [{"id": "taken", "uses": "assert", "with": {"that": "true"}}]
+        execution = new_execution_id()
+        self._ledger.submit(execution, {"strategy": only, "inputs": inputs or {}, "context": {}})
+        return execution
+
+    def restore_from_snapshot(self, execution: str, *, by: str, force: bool = False) -> tuple[str, str]:
+        """Restore the snapshots of an execution that has ended; answers as `Ledger.reopen` does."""
+        request = RollbackRequest(mechanism="snapshot", by=by, force=force, key=new_execution_id())
+        return self._ledger.reopen(execution, request)
+
+    # -- what stays ---------------------------------------------------------------------------------------------------
+
+    def _left(self, execution: str, reason: str) -> list[Json]:
         """What stays done when there is no way back."""
         try:
             steps = self._ledger.steps(execution, 0)
@@ -81,12 +203,21 @@ class RollbackManager:
             _log.exception("what %s leaves behind could not be read", execution)
             return [{"action": None, "device": "", "reason": reason, "what": "everything that was done"}]
 
-    def _timeout_s(self, forward: Plan, back: WayBackPlan) -> float:
-        """As the strategy says; else the configured time beyond what its compensations may take one by one."""
-        if forward.rollback_timeout_s is not None:
-            return forward.rollback_timeout_s
-        longest = sum(step.timeout_s * step.retry.max_attempts for step in back.steps.values())
-        return self._settings.rollback.rollback_timeout.total_seconds() + longest
+
+def _refusal(case: Case, plan: WayBackPlan) -> str:
+    """Why a rollback as asked for may not be: something that is kept needs what is taken back."""
+    undone = {step.undoes for step in plan.steps.values() if step.undoes is not None}
+    kept = set(plan.kept)
+    for name in case.steps:
+        if name in undone and (needing := [other for other in needed_by(name, case.steps, case.rows) if other in kept]):
+            return f"{', '.join(map(repr, needing))} would be kept, and needs {name!r}: name both, or neither"
+    if not undone:
+        left = ", ".join(dict.fromkeys(str(row["action"]) for row in plan.remaining))
+        return f"what is left has no way back: {left}" if left else "nothing is left to take back"
+    before, request = case.head.get("rb_status"), case.request
+    if before in ("completed", "partial", "failed") and request and not (request.retry or request.actions):
+        return f"it was taken back already ({before}), and something is left: --retry takes it up, --actions names it"
+    return ""
 
 
 def _done(step: Step, row: Mapping[str, str]) -> bool:
@@ -94,9 +225,10 @@ def _done(step: Step, row: Mapping[str, str]) -> bool:
     parts = [(step.way_back, row.get("effect", "none"))]
     if step.fallback is not None:
         parts.append((step.fallback.way_back, row.get("effect_fallback", "none")))
-    return any(effect != "none" and how.rule not in ("none", "nothing") for how, effect in parts)
+    changed = any(effect != "none" and how.rule not in ("none", "nothing") for how, effect in parts)
+    return changed and step.purpose == "forward"
 
 
-def _row(step: Step, row: Mapping[str, str], reason: str) -> dict[str, Any]:
+def _row(step: Step, row: Mapping[str, str], reason: str) -> Json:
     device = row.get("device") or step.device
     return {"action": step.id, "device": device, "reason": reason, "what": step.call.shown()}

@@ -62,8 +62,9 @@ class Interrupts:
 class _Reader(threading.Thread):
     """Reads events in a thread of its own: the main one must hear signals at once."""
 
-    def __init__(self, client: ResolutionClient, execution: str) -> None:
+    def __init__(self, client: ResolutionClient, execution: str, after: int) -> None:
         super().__init__(name="events", daemon=True)
+        self._after = after
         self._client = client
         self._execution = execution
         self._stopping = threading.Event()
@@ -81,7 +82,7 @@ class _Reader(threading.Thread):
                 self.found.put(error)
 
     def _read(self) -> None:
-        seen, away_since, known = 0, None, False
+        seen, away_since, known = self._after, None, False
         while True:
             try:
                 for event in self._client.events(self._execution, after=seen):
@@ -108,7 +109,11 @@ def _trouble(error: RexError) -> dict[str, Any]:
 class Follower:
     """Shows one execution to a view."""
 
-    def __init__(self, client: ResolutionClient, execution: str, view: View, progress: Progress) -> None:
+    def __init__(
+        self, client: ResolutionClient, execution: str, view: View, progress: Progress, *, after: int = 0
+    ) -> None:
+        """Begins behind the event with the number `after`."""
+        self._after = after
         self._client = client
         self._execution = execution
         self._view = view
@@ -123,7 +128,7 @@ class Follower:
             TookTooLong: after `wait_s` seconds.
             UnknownExecution, Unreachable: as the client does.
         """
-        reader = _Reader(self._client, self._execution)
+        reader = _Reader(self._client, self._execution, self._after)
         reader.start()
         try:
             return self._follow(reader, wait_s, interrupts, on_interrupt)

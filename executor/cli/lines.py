@@ -24,6 +24,8 @@ def _said(name: str, data: dict[str, Any]) -> str:
     if rest[0] == "action":
         return _action(subject, rest[1], data, because)
     if subject == "rollback":
+        if rest[0] in _OF_ROLLBACK:
+            return _OF_ROLLBACK[rest[0]](data)
         status = f" ({data['status']})" if "status" in data else ""
         return f"rollback {rest[0]}{status}{because}"
     if rest[0] == "stopping":
@@ -31,6 +33,26 @@ def _said(name: str, data: dict[str, Any]) -> str:
     if reason.startswith(rest[0]):  # "cancelled: Ctrl-C"
         return f"execution {_one_line(reason)}"
     return f"execution {rest[0]}{because}"
+
+
+def _waiting(data: dict[str, Any]) -> str:
+    return (
+        f"rollback waits for a person's choice, at most {data['wait_ms'] / 1000:g} s, about "
+        f"{', '.join(data.get('offer', {}).get('actions', ()))}: `rex rollback ID --choose`"
+    )
+
+
+def _chosen(data: dict[str, Any]) -> str:
+    return f"rollback chosen by {data['by']}: {', '.join(f'{name}={wish}' for name, wish in data['choices'].items())}"
+
+
+def _planned(data: dict[str, Any]) -> str:
+    chosen = data.get("chosen", {})  # what is too large for the common stream is left out there
+    why = f": {'; '.join(chosen['reasons'])}" if chosen.get("reasons") else ""
+    return f"rollback by {chosen.get('mechanism', 'its plan')}, {data.get('steps', 0)} steps{_one_line(why)}"
+
+
+_OF_ROLLBACK = {"waiting": _waiting, "chosen": _chosen, "planned": _planned}
 
 
 def _cause(data: dict[str, Any]) -> str:
@@ -44,8 +66,9 @@ def _cause(data: dict[str, Any]) -> str:
 def _action(subject: str, what: str, data: dict[str, Any], because: str) -> str:
     name = data["action"]
     if subject == "rollback":
-        proof = name.startswith("verify/")
-        name = f"rollback.{name}" if proof else f"rollback of {undone_action(name)}"
+        kind = name.partition("/")[0] if "/" in name else ""
+        named = {"verify": f"rollback.{name}", "snapshot": f"restoring {name}"}
+        name = named.get(kind, f"rollback of {undone_action(name)}")
     if what == "started":
         again = ", asking whether it was done" if data.get("mode") == "probe" else ""
         return f"{name} started on {data['device']} (attempt {data['attempt']}{again})"

@@ -1,6 +1,6 @@
 """How far an execution is, as its events tell."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,11 @@ class Progress:
         for name, device in actions:
             self.rows.setdefault(name, Row()).device = device
 
+    def know(self, actions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Actions as a report has them."""
+        for name, one in actions.items():
+            self.rows[name] = Row(one["status"], one["device"] or "", one["attempts"], undo=one["undo"] or "")
+
     def apply(self, event: dict[str, Any]) -> None:
         """Take one event in."""
         subject, *rest = event["event"].split(":")
@@ -51,8 +56,9 @@ class Progress:
             else:
                 self._action(rest[1], data, event["timestamp"])
         elif subject == "rollback":
-            self.state = "rolling_back" if rest[0] == "started" else self.state
-        elif rest[0] == "started":
+            self.state = "rolling_back" if rest[0] in ("started", "planned") else self.state
+            self.waiting_for = "a person's choice" if rest[0] == "waiting" else ""
+        elif rest[0] in ("started", "resumed"):
             self.state, self.waiting_for = "running", ""
         elif rest[0] == "waiting":
             self.waiting_for = data["reason"]
@@ -89,8 +95,10 @@ class Progress:
 
 
 def undone_action(step: str) -> str:
-    """The action that a step of the way back is about; the step of a fallback is named ``id/fallback``."""
-    return step.partition("/")[0]
+    """The action that a step of the way back is about: the step of a fallback is named ``id/fallback``. Of a snapshot
+    or a probe, itself.
+    """
+    return step if step.startswith(("snapshot/", "verify/")) else step.partition("/")[0]
 
 
 def reason_of(data: dict[str, Any]) -> str:

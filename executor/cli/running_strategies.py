@@ -1,7 +1,9 @@
 """`rex run`, `rex submit`, `rex watch`: hand a strategy over, and follow it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from executor.cli import strategies
 from executor.cli.connecting import Cluster, connect, find_cluster, settings
@@ -124,29 +126,58 @@ def submit(file: Path, *, inputs: list[str], context: Path | None, as_json: bool
 
 def watch(execution: str, *, as_json: bool, wait_s: float | None, config: Path | None) -> int:
     """Follow an execution that was submitted; Ctrl-C leaves it alone."""
-    forgive_output()
     cluster = connect(config)
     with cluster.client() as client:
         title = client.status(execution)["strategy"]
+    return follow(cluster, execution, title, as_json=as_json, wait_s=wait_s)[0]
+
+
+def follow(
+    cluster: Cluster,
+    execution: str,
+    title: str,
+    *,
+    as_json: bool,
+    wait_s: float | None,
+    after: int = 0,
+    known: Mapping[str, Any] | None = None,
+) -> tuple[int, Report | None]:
+    """Follow an execution that is not ours to cancel.
+
+    Args:
+        cluster: where it runs.
+        execution: its id.
+        title: what stands above.
+        as_json: whether the report is all that is printed.
+        wait_s: at most so many seconds.
+        after: begin behind this event.
+        known: its actions as they were then, as the report has them.
+
+    Returns:
+        The exit status, and the report; None where it was left.
+    """
+    forgive_output()
+    with cluster.client() as client:
         progress = Progress()
+        progress.know(known or {})
         view = view_for(progress, title, as_json=as_json, interval_s=cluster.interval_s)
         interrupts = Interrupts()
         try:
             with interrupts.counting(), view:
-                report = Follower(client, execution, view, progress).follow(
+                report = Follower(client, execution, view, progress, after=after).follow(
                     wait_s=wait_s, interrupts=interrupts, on_interrupt=_leave
                 )
         except Left:
             note(_still_there(execution, None, "left"))
-            return LEFT
+            return LEFT, None
         except TookTooLong:
             note(_still_there(execution, None, "--wait ran out"))
-            return STILL_RUNS
+            return STILL_RUNS, None
     if as_json:
         say_json(report)
     else:
         say(summary(report))
-    return exit_status(report)
+    return exit_status(report), report
 
 
 def _leave() -> None:

@@ -83,4 +83,5 @@ def devices_of(strategy: Strategy) -> list[str]:
     default = strategy.defaults.device if strategy.defaults else None
     actions = [action.device or default or LOCAL for action in strategy.all_actions()]
     probes = strategy.rollback.verify or [] if strategy.rollback else []
-    return list(dict.fromkeys([*actions, *(probe.device for probe in probes if probe.device)]))
+    others = [*(probe.device for probe in probes), *(entry.device for entry in strategy.snapshot or [])]
+    return list(dict.fromkeys([*actions, *filter(None, others)]))

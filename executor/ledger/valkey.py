@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from executor.ledger.connection import masked, reachable
-from executor.ledger.fleet import FleetLedger
+from executor.ledger.rolling_back import RollbackLedger
 from executor.ledger.wire import claim_answer, fraction_of, outcome_of, written
 from executor.model.errors import Unreachable
 from executor.model.execution import TERMINAL, Answer, Claimed, Ended, Settled
@@ -18,7 +18,7 @@ _MANY = 500
 """Actions that one call takes; the server does nothing else meanwhile."""
 
 
-class ValkeyLedger(FleetLedger):
+class ValkeyLedger(RollbackLedger):
     """The state of every execution.
 
     Every method that decides is one atomic script, and the same call made again (same nonce, same token) gets the same
@@ -105,17 +105,6 @@ class ValkeyLedger(FleetLedger):
         )  # fmt: skip
         return bool(got[0] == "ok")
 
-    def begin_rollback(
-        self, execution: str, generation: int, plan: Plan, steps: dict[str, Step], *,
-        remaining: list[dict[str, Any]], timeout_s: float,
-    ) -> bool:  # fmt: skip
-        """Begin the way back as the next generation; False where that was done before, or is not due."""
-        got = self._call(
-            "begin", execution, generation, plan.model_dump_json(exclude_defaults=True), json.dumps(plan.sizes()),
-            json.dumps(remaining), round(timeout_s * 1000), *written(plan, steps),
-        )  # fmt: skip
-        return bool(got[0] == "ok")
-
     def stumble(
         self, execution: str, state: str, error: dict[str, Any], *, remaining: list[dict[str, Any]], most: int
     ) -> bool:
@@ -151,7 +140,7 @@ class ValkeyLedger(FleetLedger):
         The head goes last: a process that dies in the middle leaves an execution that can be forgotten again.
         """
         with reachable(self.url):
-            state, last = self._client.hmget(self._key("x", execution), "state", "gen")
+            state, last = self._client.hmget(self._key("x", execution), "state", "last")
             if state is not None and state not in TERMINAL:
                 return
             for generation in range(int(last or 0) + 1):

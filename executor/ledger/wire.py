@@ -61,7 +61,7 @@ def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | A
     """The reply of a script that claims."""
     if got[0] != "run":
         return Answer(got[0], got[1] if len(got) > 1 else "", got[2] if len(got) > 2 else "")
-    _, _, token, attempt, mode, spec, strategy, inputs, context, reads, about, undo, undo_fallback = got
+    _, _, token, attempt, mode, spec, strategy, inputs, context, reads, about, undo, undo_fallback, now = got
     step = Step.model_validate_json(spec)
     undone: dict[str, Any] = {}
     if step.undoes is not None:
@@ -77,4 +77,5 @@ def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | A
         context=json.loads(context) if context else {}, reads={row[0]: readable(*row[1:]) for row in reads},
         undone=undone, undo=json.loads(undo) if undo else None,
         undo_fallback=json.loads(undo_fallback) if undo_fallback else None,
+        now_ms=int(now),
     )  # fmt: skip

@@ -22,9 +22,10 @@ class Event:
 
 _STRATEGY = {"strategy": "name of the strategy"}
 _ENDED = {**_STRATEGY, "success": "whether it completed", "error": "the error that ended it, or null"}
-_ACTION = {"action": "id of the action"}
+_ACTION = {"action": "id of the action; `snapshot/N`: what is saved before the first action"}
 _STEP = {
-    "action": "the action that is taken back; `ID/fallback`: its fallback; `verify/N`: a probe of `rollback.verify`"
+    "action": "the action that is taken back; `ID/fallback`: its fallback; `snapshot/N`: what was saved is restored; "
+    "`verify/N`: a probe of `rollback.verify`"
 }
 _ERROR = {"error": "what went wrong"}
 _LAST = {
@@ -88,11 +89,42 @@ EVENTS: tuple[Event, ...] = (
         "execution:stopping",
         "No action begins any more; what runs is ended, or left to finish.",
         {
-            "mode": "`rollback`: what was done is taken back; `stop`: it stays; `cut`: a rollback ran out of time",
+            "mode": "`rollback`: what was done is taken back; `stop`: it stays; of a rollback `cut`: its time is over, "
+            "`halt`: what must hold between two phases does not",
             "error": "why",
         },
     ),
-    Event("rollback:started", "Nothing runs any more; what was done is being taken back.", {"reason": "the error"}),
+    Event(
+        "rollback:started",
+        "Nothing runs any more; what was done is being taken back.",
+        {"reason": "the error; of a rollback that somebody asked for later, who asked"},
+    ),
+    Event(
+        "rollback:waiting",
+        "A guided rollback waits for a person's choice.",
+        {
+            "wait_ms": "how long, until the configured default is taken",
+            "offer": "for each action what its undo would do, and what can be chosen",
+        },
+    ),
+    Event(
+        "rollback:chosen",
+        "A person has chosen what is undone, kept, or tried again.",
+        {"by": "who", "choices": "by action: `undo`, `keep` or `retry`"},
+    ),
+    Event(
+        "rollback:planned",
+        "The mechanism is chosen, and the way back begins.",
+        {
+            "steps": "how many the way back has",
+            "chosen": "`mechanism`, what was `asked`, `reasons`, `estimates` of each way, what is `kept`, `by` whom",
+        },
+    ),
+    Event(
+        "execution:resumed",
+        "A person lets a guided one go on: what had failed runs again.",
+        {"by": "who", "actions": "how many actions of its stage run"},
+    ),
     *_of_actions("rollback:action", "a step of the way back", _STEP),
     Event(
         "rollback:completed",
@@ -104,14 +136,14 @@ EVENTS: tuple[Event, ...] = (
     Event("execution:failed", "It did not reach its goal.", _ENDED),
     Event("execution:cancelled", "A person or a service ended it.", _ENDED),
     Event("execution:refused", "Nothing ran: the strategy or its inputs are wrong.", _ENDED),
-    Event("execution:rolled_back", "A person took a completed one back. Not available yet.", _ENDED),
+    Event("execution:rolled_back", "A completed one was taken back, as somebody asked.", _ENDED),
 )
 """In the order in which a run meets them."""
 
 BY_NAME: Mapping[str, Event] = {event.name: event for event in EVENTS}
 
 LAST_EVENTS = frozenset(f"execution:{state}" for state in TERMINAL)
-"""After one of them there is no other of that execution."""
+"""After one of them there is no other of that execution, unless somebody has it taken back later."""
 
 ENVELOPE: Mapping[str, str] = {
     "id": "of this event, unique",

@@ -39,13 +39,19 @@ NEXT: dict[ExecutionState, frozenset[ExecutionState]] = {
     ExecutionState.RUNNING: frozenset({ExecutionState.PAUSED, ExecutionState.STOPPING, ExecutionState.CONCLUDING}),
     ExecutionState.PAUSED: frozenset({ExecutionState.RUNNING, ExecutionState.STOPPING}),
     ExecutionState.STOPPING: frozenset({ExecutionState.ROLLING_BACK, ExecutionState.CONCLUDING}),
-    ExecutionState.ROLLING_BACK: frozenset({ExecutionState.STOPPING, ExecutionState.CONCLUDING}),
-    ExecutionState.CONCLUDING: frozenset({ExecutionState.COMPLETED, ExecutionState.FAILED, ExecutionState.CANCELLED}),
-    ExecutionState.COMPLETED: frozenset(),
-    ExecutionState.FAILED: frozenset(),
-    ExecutionState.CANCELLED: frozenset(),
+    ExecutionState.ROLLING_BACK: frozenset(
+        # running: a person lets a guided one go on
+        {ExecutionState.STOPPING, ExecutionState.CONCLUDING, ExecutionState.RUNNING}
+    ),
+    ExecutionState.CONCLUDING: frozenset(
+        {ExecutionState.COMPLETED, ExecutionState.FAILED, ExecutionState.CANCELLED, ExecutionState.ROLLED_BACK}
+    ),
+    # a person or a service may ask for the rollback of what has ended
+    ExecutionState.COMPLETED: frozenset({ExecutionState.ROLLING_BACK}),
+    ExecutionState.FAILED: frozenset({ExecutionState.ROLLING_BACK}),
+    ExecutionState.CANCELLED: frozenset({ExecutionState.ROLLING_BACK}),
     ExecutionState.REFUSED: frozenset(),
-    ExecutionState.ROLLED_BACK: frozenset(),
+    ExecutionState.ROLLED_BACK: frozenset({ExecutionState.ROLLING_BACK}),
 }
 """Which state may follow which; the one table, drawn in docs/explanation/ledger.md."""
 
@@ -95,6 +101,8 @@ class Claimed:
     """The undo record that an earlier attempt has written; only the first counts."""
     undo_fallback: dict[str, Any] | None = None
     """That of the fallback: where there is one, a former holder had begun it."""
+    now_ms: int = field(default=0, compare=False)
+    """The ledger's clock when it was claimed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,8 +89,8 @@ class Step(Frozen):
     call: Call
     way_back: WayBack = WayBack()
     method: Literal["execute", "compensate"] = "execute"
-    purpose: Literal["forward", "undo", "verify"] = "forward"
-    """verify: a probe of ``rollback.verify``."""
+    purpose: Literal["forward", "undo", "verify", "snapshot"] = "forward"
+    """verify: a probe of ``rollback.verify``. snapshot: one of ``snapshot``, taken before the first action."""
     timeout_s: float = 30.0
     retry: RetryRule = RetryRule()
     when: str | None = None
@@ -108,6 +108,14 @@ class Step(Frozen):
     """It takes back the fallback of that action."""
     probe: Call | None = None
     """Nobody knows whether this was done: ask its type first."""
+    unless: str | None = None
+    """A step of the same generation: where that succeeded, this one has nothing to do."""
+    stands_for: tuple[str, ...] = ()
+    """Of a snapshot that is restored: the actions that are taken back with it."""
+    force: bool = False
+    """A person said so: overwrite what others changed since."""
+    quiet_ms: tuple[int, int] | None = None
+    """By the ledger's clock: nothing of the execution ran in between; what changed then was changed by others."""
 
 
 class Stage(Frozen):
@@ -131,7 +139,14 @@ class Plan(Frozen):
 
     stages: tuple[Stage, ...]
     strategy: str = ""
+    parallel: int = 0
+    """``limits.parallel``; 0: no bound."""
+    timeout_s: float = 0.0
+    """``limits.timeout``."""
     success_criteria: tuple[str, ...] = ()
+    rollback_mechanism: str = "adaptive"
+    rollback_actions: tuple[str, ...] = ()
+    """What ``rollback.actions`` names."""
     rollback_timeout_s: float | None = None
     rollback_verify: tuple[Step, ...] = ()
     """Probes that must hold after the rollback."""
@@ -194,7 +209,7 @@ def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
                 "f": step.on_failure, "p": before, "id": step.idempotent or None, "i": step.reads.inputs or None,
                 "c": step.reads.context or None, "r": list(step.reads.actions) or None,
                 "n": [list(need) for need in step.needs] or None, "u": step.undoes,
-                "w": "undo_fallback" if step.of_fallback else None,
+                "w": "undo_fallback" if step.of_fallback else None, "o": step.unless,
             }  # fmt: skip
             table[name] = {key: value for key, value in rule.items() if value is not None}
             before = name if stage.kind == "sequence" else None

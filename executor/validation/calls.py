@@ -1,4 +1,4 @@
-"""Whatever calls an action type (actions, fallbacks, compensations, probes): its type and its parameters."""
+"""Whatever calls an action type (actions, fallbacks, compensations, probes, snapshots): its type and parameters."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from executor.validation.unbuilt import not_available_type
 from executor.validation.wording import UNKNOWN_KEY, found_by_models, keys_below
 from executor.validation.written import Report, Written, WrittenAction
 
-Role = Literal["action", "fallback", "compensation", "probe"]
+Role = Literal["action", "fallback", "compensation", "probe", "snapshot"]
 
 # Fields in which a secret is read; our own types read them nowhere else.
 _SECRET_FIELDS = frozenset({"env", "stdin", "headers", "json", "body", "content"})
@@ -88,10 +88,15 @@ def calls(written: Written) -> Iterator[Call]:
             yield from _way_back(fallback.get("compensate"), (*path, "compensate"), called, action)
     rollback = written.data.get("rollback")
     probes = rollback.get("verify") if isinstance(rollback, dict) else None
-    for index, probe in enumerate(probes if isinstance(probes, list) else []):
-        if isinstance(probe, dict) and isinstance(probe.get("uses"), str):
-            path = ("rollback", "verify", index)
-            yield _call("probe", probe.get("with"), probe["uses"], None, ((*path, "uses"), (*path, "with")))
+    yield from _listed("probe", probes, ("rollback", "verify"))
+    yield from _listed("snapshot", written.data.get("snapshot"), ("snapshot",))
+
+
+def _listed(role: Role, entries: Any, above: Path) -> Iterator[Call]:
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        if isinstance(entry, dict) and isinstance(entry.get("uses"), str):
+            path = (*above, index)
+            yield _call(role, entry.get("with"), entry["uses"], None, ((*path, "uses"), (*path, "with")))
 
 
 def _way_back(written: Any, path: Path, uses: str, action: WrittenAction) -> Iterator[Call]:

@@ -13,6 +13,7 @@ from executor.validation.calls import Types, calls, check_call, check_way_back
 from executor.validation.conditions import Conditions
 from executor.validation.inputs import check_declared
 from executor.validation.order import check_ids, check_order
+from executor.validation.taking_back import check_taking_back
 from executor.validation.unbuilt import check_unbuilt
 from executor.validation.wording import found_by_models, strategy_keys
 from executor.validation.written import Report, TooManyProblems, Written, read_written
@@ -77,6 +78,7 @@ def _checked(data: Any, catalogue: ActionCatalogue, report: Report) -> Strategy 
     for call in calls(written):
         check_call(call, types, report)
     Conditions(written, ranks, types, report).check_all()
+    check_taking_back(written, types, report)
     rollback = data.get("rollback")
     if not (isinstance(rollback, dict) and rollback.get("mechanism") == "none"):
         for action in written.actions:

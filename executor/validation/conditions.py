@@ -62,7 +62,9 @@ class Conditions:
             self._templates(approval.get("reason"), (*action.where("approval"), "reason"), scope)
 
     def _call(self, call: Call) -> None:
-        if call.action is None:
+        if call.role == "snapshot":  # taken before anything has run
+            scope = replace(self.everything, before=-1, extras=_ON_DEVICE)
+        elif call.action is None:
             scope = replace(self.everything, extras=_ON_DEVICE)
         elif call.role == "compensation":
             own = self.types.results(call.taken_back)

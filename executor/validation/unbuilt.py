@@ -10,13 +10,10 @@ _ANY = object()
 
 # Where, key, the values that are not available (_ANY: all), the values that change nothing and are let pass.
 NOT_YET: tuple[tuple[str, str, Any, tuple[Any, ...]], ...] = (
-    ("strategy", "snapshot", _ANY, (None, [])),
     ("strategy", "concurrency", _ANY, (None,)),
     ("strategy", "permissions", _ANY, (None, [])),
     ("strategy", "priority", _ANY, (None, 5)),
     ("strategy", "preempt", _ANY, (None, False)),
-    ("rollback", "mechanism", ("snapshot", "partial", "phased", "guided"), ()),
-    ("rollback", "actions", _ANY, (None,)),
     ("rollback", "max_depth", _ANY, (None, 10)),
     ("action", "devices", _ANY, (None,)),
     ("action", "max_unavailable", _ANY, (None,)),
@@ -28,7 +25,7 @@ NOT_YET: tuple[tuple[str, str, Any, tuple[Any, ...]], ...] = (
     ("action", "breaker", _ANY, (None,)),
     ("action", "cache", _ANY, (None,)),
 )
-_TYPES = ("strategy", "user.", "snapshot.")
+_TYPES = ("strategy", "user.")
 
 
 def not_available_type(uses: str) -> bool:

@@ -9,9 +9,11 @@ from executor.ledger.memory import MemoryLedger
 from executor.ledger.valkey import ValkeyLedger
 from executor.model.execution import Answer, Claimed, Ended, Outgoing, Settled
 from executor.model.plan import Call, Plan, Stage, Step, group, sequence
+from executor.model.rollback import Chosen
 
 AnyLedger = MemoryLedger | ValkeyLedger
 
+CHOSEN = Chosen(mechanism="compensate", asked="adaptive")
 WRONG = {"type": "ActionError", "message": "wrong", "classification": {"category": "transient"}, "action": None}
 _nonces = (f"n{number}" for number in itertools.count())
 
@@ -55,7 +57,9 @@ class Tried:
     def begin(self, *stages: tuple[Stage, list[Step]], timeout_s: float = 60.0, generation: int = 0) -> bool:
         plan = Plan(stages=tuple(stage for stage, _ in stages))
         steps = {one.id: one for _, listed in stages for one in listed}
-        return self.ledger.begin_rollback(self.id, generation, plan, steps, remaining=[], timeout_s=timeout_s)
+        return self.ledger.begin_rollback(
+            self.id, generation, plan, steps, remaining=[], timeout_s=timeout_s, chosen=CHOSEN
+        )
 
     def ask(
         self, *names: str, holder: str = "w1", nonce: str = "", generation: int = 0, park: bool = True

@@ -146,16 +146,17 @@ class FileChange(ActionType):
         try:
             now = self.current(path)
         except ActionError as error:
+            # what is no file any more is not put right by force either: it would have to be removed first
             raise ChangedSince(f"{error}; it was a file when {run.action} changed it") from error
         result_sha = (undo.result or {}).get("sha256", known["after"])
         if digest_of(now) == _before(known):
             changed = self._repair(run, path, known["before"], now)
-        elif digest_of(now) in (known["after"], result_sha):
+        elif digest_of(now) in (known["after"], result_sha) or undo.force:
             self._restore(run, path, known["before"], now)
             changed = True
         else:
             raise ChangedSince(
-                f"{path} was changed by someone else after {run.action}: it is left as it is. "
+                f"{path} was changed since {run.action} by someone else: it is left as it is. "
                 f"SHA-256 now {digest_of(now)}, before the action {_before(known)}"
             )
         if known["before"] is None:

@@ -1,4 +1,4 @@
-"""The coordinator's tasks: `executor.execute_strategy`, `executor.advance`, `executor.conclude`, `rollback.begin`."""
+"""The coordinator's tasks; their names stand in `executor.task_names`."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from celery.exceptions import Ignore
 
 from executor.model.ids import is_execution_id
 from executor.resolution import ResolutionExecutor
-from executor.task_names import ADVANCE, BEGIN_ROLLBACK, CONCLUDE, EXECUTE_STRATEGY
+from executor.task_names import ADVANCE, BEGIN_ROLLBACK, CONCLUDE, EXECUTE_STRATEGY, PREVIEW_ROLLBACK
 from rollback.manager import RollbackManager
 from workers.crash import crash_point
 
@@ -44,6 +44,12 @@ def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: 
         _expect(is_execution_id(execution))
         crash_point("begin", execution)
         rollback().rollback(execution)
+
+
+    @app.task(name=PREVIEW_ROLLBACK, shared=False)  # type: ignore[untyped-decorator]
+    def preview(execution: Any = None, request: Any = None, key: Any = None, *_: Any, **__: Any) -> None:
+        _expect(is_execution_id(execution) and isinstance(request, dict) and is_execution_id(key))
+        rollback().preview(execution, request, key)
 
 
 def _expect(sound: bool) -> None:

@@ -1,5 +1,6 @@
 -- Nobody serves the devices of actions that could run. ARGV: E, G, wait in ms, then A, error, ...
--- Answers for each: waiting (said once in an event), failed when the wait is over, or noop.
+-- Answers for each: waiting (said once in an event), failed when the wait is over, or noop. A rollback waits as long as it
+-- may take at all (overdue.lua).
 local E, G, wait = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local x = load(E)
 
@@ -11,10 +12,15 @@ local function abandon(A, error)
   if v[1] and v[1] ~= 'ready' then return 'noop' end
   if not v[2] then
     redis.call('HSET', name, 'unserved', NOW)
+    if G > 0 then redis.call('HSET', key('x', E), 'rb_waits', 1) end
     emit(E, action_event(G, 'waiting'), '"action":' .. q(A) .. ',"error":' .. error)
     return 'waiting'
   end
-  if NOW - tonumber(v[2]) < wait then return 'waiting' end
+  if G > 0 and redis.call('HEXISTS', key('x', E), 'rb_longer') == 0 then
+    redis.call('HSET', key('x', E), 'rb_waits', 1)
+    return 'waiting'
+  end
+  if G == 0 and NOW - tonumber(v[2]) < wait then return 'waiting' end
   finish(x, G, A, 'failed', '"error":' .. error, nil)
   fail(x, G, A, rule, error)
   drain(x)

@@ -2,7 +2,7 @@
 -- The signature is only needed to park; without it the answer is "signature", and the call is made again with it.
 local E, G, holder, nonce, signature = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local x = load(E)
-if not x or not G or G > x.gen or #ARGV < 6 then return answer('unknown', ARGV[6] or '') end
+if not x or not G or G > x.last or #ARGV < 6 then return answer('unknown', ARGV[6] or '') end
 if redis.call('ZSCORE', key('fenced'), holder) then return answer('fenced') end
 if x.format > FORMAT then
   if signature == '' then return answer('signature', ARGV[6]) end

@@ -6,6 +6,12 @@ redis.call('ZREM', key('deadlines'), ARGV[1])
 if x.state == 'running' then
   stop(x, 'rollback', 'failed', ARGV[2])
 elseif x.state == 'rolling_back' and x.gen > 0 then
-  stop(x, 'cut', '', ARGV[2])
+  -- what waits for a device that is gone has had its time; what can still be done has as much again, once
+  local waits = redis.call('HGET', key('x', x.id), 'rb_waits') == '1'
+  if waits and redis.call('HSETNX', key('x', x.id), 'rb_longer', 1) == 1 then
+    redis.call('ZADD', key('deadlines'), NOW + tonumber(redis.call('HGET', key('x', x.id), 'rb_timeout')), x.id)
+  else
+    stop(x, 'cut', '', ARGV[2])
+  end
 end
 return answer('ok')

@@ -63,12 +63,12 @@ end
 
 local function load(E)
   local v = redis.call('HMGET', key('x', E), 'state', 'gen', 'stage', 'stages', 'left', 'limit', 'format', 'mode',
-    'opened', 'rollback', 'failures', 'max_failures', 'outcome', 'finished')
+    'opened', 'rollback', 'failures', 'max_failures', 'outcome', 'finished', 'last')
   if not v[1] then return nil end
   return { id = E, state = v[1], gen = tonumber(v[2] or 0), stage = tonumber(v[3] or -1), stages = tonumber(v[4] or 0),
     left = tonumber(v[5] or 0), limit = tonumber(v[6] or 0), format = tonumber(v[7] or 1), mode = v[8] or '',
     opened = tonumber(v[9] or 0), rollback = v[10] or '', failures = tonumber(v[11] or 0), max_failures = v[12],
-    outcome = v[13] or '', ended = v[14] and true or false }
+    outcome = v[13] or '', ended = v[14] and true or false, last = tonumber(v[15] or v[2] or 0) }
 end
 
 local function is_open(x, G)
@@ -160,7 +160,8 @@ local function finish(x, G, A, status, outcome, holder)
   end
 end
 
--- No claim answers "run" from here on. mode: rollback (undo all) or stop (halt; what runs may finish).
+-- No claim answers "run" from here on. mode: rollback (undo all) or stop (halt; what runs may finish); of a rollback
+-- cut (its time is over) or halt (what must hold between two phases does not).
 local function stop(x, mode, outcome, error)
   if x.state == 'stopping' then
     -- of several failures rollback beats stop; who cancelled without undo has decided
@@ -173,7 +174,9 @@ local function stop(x, mode, outcome, error)
   x.state = 'stopping'
   x.mode = mode
   redis.call('HSET', key('x', x.id), 'state', 'stopping', 'mode', mode)
-  if x.gen == 0 then
+  if x.gen > 0 then
+    redis.call('HSET', key('x', x.id), 'halted', error)
+  else
     x.outcome = outcome
     redis.call('HSET', key('x', x.id), 'outcome', outcome, 'error', error)
   end
@@ -202,6 +205,10 @@ local function fail(x, G, A, rule, error)
     if not x.max_failures or x.failures <= tonumber(x.max_failures) then return false end
   end
   redis.call('HSET', key('a', x.id, G, A), 'fatal', 1)
+  if G > 0 then
+    if rule.f == 'stop' and x.state == 'rolling_back' then stop(x, 'halt', '', error) end
+    return true
+  end
   local mode = rule.f == 'stop' and 'stop' or 'rollback'
   if x.state == 'running' or x.state == 'stopping' then stop(x, mode, 'failed', error) end
   return true
@@ -210,15 +217,19 @@ end
 -- How long the messages of so many actions may be on their way, before somebody else publishes them.
 local function publication(actions) return 1000 + 3 * actions end
 
+local function publish_stage(x)
+  if x.left == 0 then return ask_to_advance(x) end
+  post('st:' .. x.id .. '|' .. x.gen .. '|' .. x.stage, NOW + publication(x.left),
+    '{"kind":"stage","execution":' .. q(x.id) .. ',"generation":' .. x.gen .. ',"stage":' .. x.stage .. ',"actions":' ..
+    x.left .. '}', true)
+end
+
 local function open_stage(x, S)
   local sizes = cjson.decode(redis.call('HGET', key('x', x.id), 'sizes' .. x.gen))
   x.stage, x.left, x.opened = S, sizes[S + 1], NOW
   redis.call('HSET', key('x', x.id), 'stage', S, 'left', x.left, 'opened', NOW)
   emit(x.id, 'execution:stage:started', '"generation":' .. x.gen .. ',"stage":' .. S .. ',"actions":' .. x.left)
-  if x.left == 0 then return ask_to_advance(x) end
-  post('st:' .. x.id .. '|' .. x.gen .. '|' .. S, NOW + publication(x.left),
-    '{"kind":"stage","execution":' .. q(x.id) .. ',"generation":' .. x.gen .. ',"stage":' .. S .. ',"actions":' .. x.left ..
-    '}', true)
+  publish_stage(x)
 end
 
 -- One action for a worker: run, or why not. Answers nil where the action is final already and the next may be asked.
@@ -261,6 +272,10 @@ local function claim_one(x, G, A, holder, nonce, signature)
         return nil
       end
     end
+    if rule.o and redis.call('HGET', key('a', x.id, G, rule.o), 'status') == 'succeeded' then
+      finish(x, G, A, 'skipped', '"reason":' .. q('restored with ' .. rule.o), nil)
+      return nil
+    end
     if x.limit > 0 and redis.call('SISMEMBER', key('slots', x.id), A) == 0 then
       if redis.call('SCARD', key('slots', x.id)) >= x.limit then
         if signature == '' then return { 'signature', A } end
@@ -295,7 +310,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
   local given = redis.call('HMGET', key('x', x.id), 'strategy', rule.i and 'inputs' or 'none', rule.c and 'context' or 'none')
   return { 'run', A, token, tostring(attempt), mode, redis.call('HGET', key('spec', x.id, G), A), given[1] or '',
     given[2] or '', given[3] or '', reads, { about[1] or '', about[2] or '', about[3] or '' },
-    v[12] or '', v[14] or '' }
+    v[12] or '', v[14] or '', tostring(NOW) }
 end
 
 -- The first action of a message that is not final yet.

@@ -23,7 +23,7 @@ class MemoryActions(MemoryFleet):
         with self._step() as do:
             x = self._store.executions.get(execution)
             first = actions[0] if actions else ""
-            if x is None or generation > x.current or not actions:
+            if x is None or generation > x.number("last") or not actions:
                 return Answer("unknown", first)
             if holder in self._store.fenced:
                 return Answer("fenced")
@@ -134,9 +134,14 @@ class MemoryActions(MemoryFleet):
             return "noop"
         if "unserved" not in fields:
             fields["unserved"] = str(do.now)
+            if generation > 0:
+                x.put(rb_waits=1)
             do.emit_action(x, generation, "waiting", '"error":' + told, action=action)
             return "waiting"
-        if do.now - int(fields["unserved"]) < wait_ms:
+        if generation > 0 and "rb_longer" not in x.fields:
+            x.put(rb_waits=1)
+            return "waiting"
+        if generation == 0 and do.now - int(fields["unserved"]) < wait_ms:
             return "waiting"
         do.finish(x, generation, action, "failed", '"error":' + told)
         do.fail(x, generation, action, told)
@@ -147,6 +152,8 @@ class MemoryActions(MemoryFleet):
         """The devices of these actions are served again."""
         with self._step():
             x = self._store.executions.get(execution)
+            if x is not None:
+                x.drop("rb_waits")  # who else waits says so again at the next look
             for action in actions:
                 if x is not None and x.known(generation, action):
                     x.action(generation, action).pop("unserved", None)

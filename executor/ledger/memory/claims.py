@@ -64,6 +64,17 @@ class Claims(Moves):
         x = ask.x
         if x.action(ask.generation, action).get("status") == "running":
             return False
+        instead = x.rule(ask.generation, action).get("o")
+        if self._needs_missing(ask, action):
+            return True
+        if instead is not None and x.action(ask.generation, instead).get("status") == "succeeded":
+            reason = json.dumps(f"restored with {instead}")
+            self.finish(x, ask.generation, action, "skipped", '"reason":' + reason)
+            return True
+        return False
+
+    def _needs_missing(self, ask: Asking, action: str) -> bool:
+        x = ask.x
         for need, ended_is_enough in x.rule(ask.generation, action).get("n", ()):
             became = x.action(ask.generation, need).get("status")
             if became not in ("succeeded", "skipped") and not (ended_is_enough and became in FINAL):
@@ -128,6 +139,6 @@ class Claims(Moves):
             "run", action, fields["token"], fields["attempt"], fields["mode"],
             x.generations[generation].specs[action], x.fields["strategy"], x.fields["inputs"] if "i" in rule else "",
             x.fields["context"] if "c" in rule else "", reads, about, fields.get("undo", ""),
-            fields.get("undo_fallback", ""),
+            fields.get("undo_fallback", ""), str(self.now),
         ]  # fmt: skip
         return claim_answer(x.id, generation, got)

@@ -4,17 +4,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from executor.ledger.memory.actions import MemoryActions
 from executor.ledger.memory.moves import FORMAT
 from executor.ledger.memory.reading import wall_clock_ms
-from executor.ledger.memory.state import Execution, Generation
-from executor.ledger.wire import written
+from executor.ledger.memory.rolling_back import MemoryRollbacks
+from executor.ledger.memory.state import Execution
 from executor.model.execution import TERMINAL
 from executor.model.plan import Plan, Step
 from executor.ports import Outlet
 
 
-class MemoryLedger(MemoryActions):
+class MemoryLedger(MemoryRollbacks):
     """The state of every execution, for one process; threads may share it."""
 
     def __init__(self, *, clock: Callable[[], int] = wall_clock_ms, outlet: Outlet | None = None) -> None:
@@ -92,13 +91,6 @@ class MemoryLedger(MemoryActions):
                 do.conclude_later(x)
             return True
 
-    def _write(self, x: Execution, plan: Plan, steps: dict[str, Step]) -> None:
-        flat = written(plan, steps)
-        rules = {name: json.loads(rule) for name, rule in zip(flat[::3], flat[2::3], strict=True)}
-        x.generations.append(Generation(plan, dict(zip(flat[::3], flat[1::3], strict=True)), rules))
-        x.put(gen=len(x.generations) - 1, stages=len(plan.stages))
-        x.fields[f"sizes{x.current}"] = json.dumps(plan.sizes())
-
     def advance(
         self, execution: str, generation: int, stage: int, *, error: dict[str, Any] | None = None,
         criteria: list[dict[str, Any]] | None = None,
@@ -115,27 +107,6 @@ class MemoryLedger(MemoryActions):
                 do.stop(x, "rollback", "failed", json.dumps(error))
             elif stage + 1 < x.number("stages"):
                 do.open_stage(x, stage + 1)
-            else:
-                do.conclude_later(x)
-            return True
-
-    def begin_rollback(
-        self, execution: str, generation: int, plan: Plan, steps: dict[str, Step], *,
-        remaining: list[dict[str, Any]], timeout_s: float,
-    ) -> bool:  # fmt: skip
-        """Begin the way back as the next generation; False where that was done before, or is not due."""
-        with self._step() as do:
-            do.strike("rb:" + execution)
-            x = self._store.executions.get(execution)
-            if x is None or x.state != "rolling_back" or x.current != generation:
-                return False
-            x.slots.clear()
-            x.queue.clear()
-            self._write(x, plan, steps)
-            x.put(remaining=json.dumps(remaining))
-            if plan.stages:
-                self._store.deadlines[execution] = do.now + round(timeout_s * 1000)
-                do.open_stage(x, 0)
             else:
                 do.conclude_later(x)
             return True
@@ -165,7 +136,7 @@ class MemoryLedger(MemoryActions):
         """End an execution; False where it has ended before."""
         with self._step() as do:
             x = self._store.executions.get(execution)
-            if x is not None and x.state == "concluding" and status != x.fields.get("outcome", "completed"):
+            if x is not None and x.state == "concluding" and status != (x.fields.get("outcome") or "completed"):
                 # another end than the decided one comes too late, and the entry stays for who comes with that
                 return False
             do.strike("con:" + execution)
@@ -222,6 +193,10 @@ class MemoryLedger(MemoryActions):
             del self._store.deadlines[execution]
             if x.state == "running":
                 do.stop(x, "rollback", "failed", json.dumps(error))
+            elif x.state == "rolling_back" and x.current > 0 and "rb_waits" in x.fields and "rb_longer" not in x.fields:
+                # what waits for a device that is gone has had its time; what can still be done has as much again, once
+                x.put(rb_longer=1)
+                self._store.deadlines[execution] = do.now + x.number("rb_timeout")
             elif x.state == "rolling_back" and x.current > 0:
                 do.stop(x, "cut", "", json.dumps(error))
             return True

@@ -121,12 +121,16 @@ class Moves:
             if "max_failures" not in x.fields or x.number("failures") <= x.number("max_failures"):
                 return False
         x.action(generation, action)["fatal"] = "1"
+        if generation > 0:
+            if rule == "stop" and x.state == "rolling_back":
+                self.stop(x, "halt", "", error)
+            return True
         if x.state in ("running", "stopping"):
             self.stop(x, "stop" if rule == "stop" else "rollback", "failed", error)
         return True
 
     def stop(self, x: Execution, mode: str, outcome: str, error: str) -> None:
-        """No claim answers "run" from here on. `mode`: rollback, stop (what runs may finish), or cut (a rollback)."""
+        """No claim answers "run" from here on. `mode`: rollback, or stop; of a rollback cut, or halt."""
         if x.state == "stopping":
             # of several failures rollback beats stop; who cancelled without undo has decided
             if mode == "rollback" and x.fields["mode"] == "stop" and x.fields["outcome"] != "cancelled":
@@ -136,6 +140,8 @@ class Moves:
         x.put(state="stopping", mode=mode)
         if x.current == 0:
             x.put(outcome=outcome, error=error)
+        else:
+            x.put(halted=error)
         self.emit(x, "execution:stopping", '"error":' + error, mode=mode)
         for action in x.queue:
             self.store.parked.pop((x.id, x.current, action), None)
@@ -155,8 +161,10 @@ class Moves:
             return
         x.put(state="rolling_back", rb_started=self.now)
         self.emit(x, "rollback:started", '"reason":' + x.fields.get("error", "null"))
-        due = self.now + RESEND_MS
-        self.post_task("rb:" + x.id, "rollback.begin", x.id + ":begin", [x.id], due=due, now=True)
+        self.begin_later(x, self.now + RESEND_MS, now=True)
+
+    def begin_later(self, x: Execution, due: int, *, now: bool = False) -> None:
+        self.post_task("rb:" + x.id, "rollback.begin", x.id + ":begin", [x.id], due=due, now=now)
 
     def conclude_later(self, x: Execution) -> None:
         x.put(state="concluding")
@@ -174,6 +182,10 @@ class Moves:
         left = x.generations[x.current].plan.sizes()[stage]
         x.put(stage=stage, left=left, opened=self.now)
         self.emit(x, "execution:stage:started", generation=x.current, stage=stage, actions=left)
+        self.publish_stage(x)
+
+    def publish_stage(self, x: Execution) -> None:
+        left, stage = x.number("left"), x.number("stage")
         if left == 0:
             self.ask_to_advance(x)
             return

@@ -45,6 +45,12 @@ class MemoryReading:
                 raise UnknownExecution(execution)
             return dict(self._store.executions[execution].fields)
 
+    def offered(self, execution: str) -> dict[str, Any] | None:
+        """What a guided rollback offers a person who has not chosen yet; None where it does not wait for one."""
+        head = self.head(execution)
+        waits = head["state"] == "rolling_back" and "offer" in head and "choice" not in head
+        return {**json.loads(head["offer"]), "choose_by_ms": int(head["choose_by"])} if waits else None
+
     def document(self, execution: str) -> dict[str, Any] | None:
         """What was submitted: ``strategy``, ``inputs``, ``context``."""
         with self._changed:

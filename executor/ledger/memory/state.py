@@ -59,6 +59,10 @@ class Execution:
     def put(self, **fields: object) -> None:
         self.fields.update({name: str(value) for name, value in fields.items()})
 
+    def drop(self, *names: str) -> None:
+        for name in names:
+            self.fields.pop(name, None)
+
     def known(self, generation: int, action: str) -> bool:
         return 0 <= generation < len(self.generations) and action in self.generations[generation].specs
 
@@ -99,4 +103,6 @@ class Store:
     leases: dict[str, set[Lease]] = field(default_factory=lambda: defaultdict(set))
     fenced: dict[str, int] = field(default_factory=dict)
     to_sweep: set[str] = field(default_factory=set)
+    replies: dict[str, str] = field(default_factory=dict)
+    """Answers of coordinators that nobody has come for yet."""
     leader: tuple[str, int] = ("", 0)

@@ -61,16 +61,10 @@ actions: [{id: a}, {id: b}, {id: c, with: {url: x}, when: 'true'}]
 @pytest.mark.parametrize(
     ("written", "path"),
     [
-        ("snapshot: [{uses: snapshot.files}]", "snapshot"),
         ("concurrency: {key: a}", "concurrency"),
         ("permissions: [a]", "permissions"),
         ("priority: 7", "priority"),
         ("preempt: true", "preempt"),
-        ("rollback: {mechanism: snapshot}", "rollback.mechanism"),
-        ("rollback: {mechanism: partial}", "rollback.mechanism"),
-        ("rollback: {mechanism: phased}", "rollback.mechanism"),
-        ("rollback: {mechanism: guided}", "rollback.mechanism"),
-        ("rollback: {actions: [a]}", "rollback.actions"),
         ("rollback: {max_depth: 3}", "rollback.max_depth"),
         ("defaults: {timeout: adaptive}", "defaults.timeout"),
         ("defaults: {retry: adaptive}", "defaults.retry"),
@@ -84,7 +78,6 @@ actions: [{id: a}, {id: b}, {id: c, with: {url: x}, when: 'true'}]
         ("defaults: {cache: 5m}", "defaults.cache"),
         ("defaults: {fallback: {uses: user.input}}", "defaults.fallback.uses"),
         ("defaults: {fallback: {uses: strategy}}", "defaults.fallback.uses"),
-        ("defaults: {fallback: {uses: snapshot.files}}", "defaults.fallback.uses"),
     ],
 )  # fmt: skip
 def test_what_is_not_built_yet_is_refused_by_name(written: str, path: str) -> None:

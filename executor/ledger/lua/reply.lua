@@ -1,0 +1,5 @@
+-- The answer to what was asked. ARGV: key, answer. Whoever does not come for it within a minute has left.
+strike('ask:' .. ARGV[1])
+redis.call('RPUSH', key('reply', ARGV[1]), ARGV[2])
+redis.call('PEXPIRE', key('reply', ARGV[1]), 60000)
+return answer('ok')

@@ -1,0 +1,19 @@
+-- A person lets an execution go on that was to be taken back. ARGV: E, what was chosen, timeout in ms, who, then the
+-- actions of its stage that run (again).
+local E = ARGV[1]
+local x = load(E)
+if not x or x.state ~= 'rolling_back' or x.gen ~= 0 or x.stage < 0 then return answer('noop') end
+strike('rb:' .. E)
+for i = 5, #ARGV do
+  local name = key('a', E, 0, ARGV[i])
+  redis.call('HDEL', name, 'outcome', 'fatal', 'finished', 'settled', 'settlement', 'probe', 'attempt', 'takeovers', 'unserved')
+  redis.call('HSET', name, 'status', 'ready', 'token', '', 'nonce', '', 'since', NOW)
+end
+redis.call('HSET', key('x', E), 'state', 'running', 'left', #ARGV - 4, 'mode', '', 'outcome', '', 'opened', NOW,
+  'chosen', ARGV[2])
+redis.call('HDEL', key('x', E), 'error', 'rb_started', 'waiting_for', 'offer', 'request', 'request_key')
+redis.call('DEL', key('slots', E), key('wait', E))
+redis.call('ZADD', key('deadlines'), NOW + tonumber(ARGV[3]), E)
+emit(E, 'execution:resumed', '"by":' .. q(ARGV[4]) .. ',"actions":' .. (#ARGV - 4))
+publish_stage(load(E))
+return answer('ok')

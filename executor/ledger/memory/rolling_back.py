@@ -1,0 +1,148 @@
+"""How executions are taken back, in memory."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from executor.ledger.memory.actions import MemoryActions
+from executor.ledger.memory.moves import RESEND_MS
+from executor.ledger.memory.state import Execution, Generation
+from executor.ledger.wire import written
+from executor.model.plan import Plan, Step
+from executor.model.rollback import Choices, Chosen, RollbackRequest
+
+
+class MemoryRollbacks(MemoryActions):
+    """What coordinators decide, and what people ask for."""
+
+    def begin_rollback(
+        self, execution: str, generation: int, plan: Plan, steps: dict[str, Step], *,
+        remaining: list[dict[str, Any]], timeout_s: float, chosen: Chosen,
+    ) -> bool:  # fmt: skip
+        """Begin the way back as the next generation; False where that was done before, or is not due."""
+        with self._step() as do:
+            do.strike("rb:" + execution)
+            x = self._store.executions.get(execution)
+            if x is None or x.state != "rolling_back" or x.current != generation:
+                return False
+            x.slots.clear()
+            x.queue.clear()
+            self._write(x, plan, steps)
+            told = chosen.model_dump_json()
+            x.put(last=x.current, remaining=json.dumps(remaining), rb_timeout=round(timeout_s * 1000), chosen=told)
+            x.drop("waiting_for", "offer", "rb_longer", "rb_waits")
+            do.emit(x, "rollback:planned", '"chosen":' + told, steps=len(steps))
+            if plan.stages:
+                self._store.deadlines[execution] = do.now + round(timeout_s * 1000)
+                do.open_stage(x, 0)
+            else:
+                do.conclude_later(x)
+            return True
+
+    def _write(self, x: Execution, plan: Plan, steps: dict[str, Step]) -> None:
+        flat = written(plan, steps)
+        rules = {name: json.loads(rule) for name, rule in zip(flat[::3], flat[2::3], strict=True)}
+        x.generations.append(Generation(plan, dict(zip(flat[::3], flat[1::3], strict=True)), rules))
+        x.put(gen=len(x.generations) - 1, stages=len(plan.stages))
+        x.fields[f"sizes{x.current}"] = json.dumps(plan.sizes())
+
+    def reopen(self, execution: str, request: RollbackRequest) -> tuple[str, str]:
+        """An ended execution is to be taken back. Answers ``ok``, ``unknown``, or ``refused`` with its state."""
+        with self._step() as do:
+            do.sends = self.outlet is not None
+            x = self._store.executions.get(execution)
+            if x is None:
+                return "unknown", ""
+            if request.key and x.fields.get("request_key") == request.key:
+                return "ok", ""  # the first answer was lost on its way
+            if "finished" not in x.fields or "started" not in x.fields:
+                return "refused", x.state
+            outcome = "rolled_back" if x.state == "completed" else x.state
+            x.put(state="rolling_back", gen=0, rb_started=do.now, mode="rollback", outcome=outcome)
+            x.put(request=request.model_dump_json(), request_key=request.key)
+            x.drop("finished", "rb_status", "unplanned", "stumbled_rolling_back", "choice", "halted")
+            del self._store.ended[execution]
+            self._store.accepted[execution] = x.number("created")
+            reason = {"type": "Requested", "message": f"asked for by {request.by}", "action": None}
+            do.emit(x, "rollback:started", reason=reason)
+            do.begin_later(x, do.now + RESEND_MS, now=True)
+            return "ok", ""
+
+    def offer(self, execution: str, offer: dict[str, Any], *, wait_s: float) -> bool:
+        """A guided rollback waits for a person, at most `wait_s` seconds; False where it does not wait."""
+        with self._step() as do:
+            x, wait_ms = self._store.executions.get(execution), round(wait_s * 1000)
+            if x is None or x.state != "rolling_back" or x.current != 0 or "offer" in x.fields:
+                return False
+            waiting_for = f"a person chooses what is undone: rex rollback {execution} --choose"
+            x.put(offer=json.dumps(offer), choose_by=do.now + wait_ms, waiting_for=waiting_for)
+            x.drop("choice")
+            do.strike("rb:" + execution)
+            do.begin_later(x, do.now + wait_ms)
+            do.emit(x, "rollback:waiting", wait_ms=wait_ms, offer=offer)
+            return True
+
+    def choose(self, execution: str, choices: Choices) -> tuple[str, str]:
+        """A person's choice. Answers ``ok``, ``unknown``, or ``refused`` with why: the state, or ``chosen``."""
+        with self._step() as do:
+            do.sends = self.outlet is not None
+            x = self._store.executions.get(execution)
+            if x is None:
+                return "unknown", ""
+            if choices.key and x.fields.get("choice_key") == choices.key:
+                return "ok", ""  # the first answer was lost on its way
+            if x.state != "rolling_back" or x.current != 0 or "offer" not in x.fields:
+                return "refused", x.state
+            if "choice" in x.fields:
+                return "refused", "chosen"
+            x.put(choice=json.dumps(choices.choices), choice_key=choices.key, choice_by=choices.by)
+            do.emit(x, "rollback:chosen", by=choices.by, choices=choices.choices)
+            do.begin_later(x, do.now + RESEND_MS, now=True)
+            return "ok", ""
+
+    def resume(self, execution: str, chosen: Chosen, actions: Iterable[str], *, timeout_s: float) -> bool:
+        """Let an execution that was to be taken back go on: these actions of its stage run, again or at last."""
+        with self._step() as do:
+            x, listed = self._store.executions.get(execution), list(actions)
+            if x is None or x.state != "rolling_back" or x.current != 0 or x.number("stage", -1) < 0:
+                return False
+            do.strike("rb:" + execution)
+            for name in listed:
+                fields = x.action(0, name)
+                for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
+                             "unserved"):  # fmt: skip
+                    fields.pop(gone, None)
+                fields.update(status="ready", token="", nonce="", since=str(do.now))
+            x.put(
+                state="running", left=len(listed), mode="", outcome="", opened=do.now, chosen=chosen.model_dump_json()
+            )
+            x.drop("error", "rb_started", "waiting_for", "offer", "request", "request_key")
+            x.slots.clear()
+            x.queue.clear()
+            self._store.deadlines[execution] = do.now + round(timeout_s * 1000)
+            do.emit(x, "execution:resumed", by=chosen.by, actions=len(listed))
+            do.publish_stage(x)
+            return True
+
+    def ask(self, execution: str, task: str, request: dict[str, Any], key: str) -> bool:
+        """Have a coordinator work something out (the control task `task`); False where there is no such execution."""
+        with self._step() as do:
+            do.sends = self.outlet is not None
+            if execution not in self._store.executions:
+                return False
+            do.post_task("ask:" + key, task, key, [execution, request, key], due=do.now + RESEND_MS, now=True)
+            return True
+
+    def reply(self, key: str, answer: dict[str, Any]) -> None:
+        """Answer what was asked under `key`."""
+        with self._step() as do:
+            do.strike("ask:" + key)
+            self._store.replies[key] = json.dumps(answer)
+            self._changed.notify_all()
+
+    def answer(self, key: str, timeout_s: float) -> dict[str, Any] | None:
+        """The answer to what was asked under `key`; None where none comes within `timeout_s` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: key in self._store.replies, timeout=timeout_s)
+            text = self._store.replies.pop(key, None)
+            return None if text is None else dict(json.loads(text))

@@ -1,0 +1,78 @@
+"""What ``snapshot`` and ``rollback`` say together with the rest of the strategy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from executor.action import WayBack
+from executor.expressions import reads_of
+from executor.model.errors import ExpressionError
+from executor.snapshot import SnapshotType
+from executor.validation.calls import Types
+from executor.validation.written import Report, Written, WrittenAction
+
+
+def check_taking_back(written: Written, types: Types, report: Report) -> None:
+    """Check the mechanism with what it needs, and that nothing that is kept needs what is taken back."""
+    _check_entries(written, types, report)
+    found = written.data.get("rollback")
+    rollback: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    mechanism, named = rollback.get("mechanism") or "adaptive", rollback.get("actions")
+    if mechanism == "snapshot" and not written.data.get("snapshot"):
+        remedy = "list under `snapshot` what is to be saved before the first action"
+        report.error(("rollback", "mechanism"), "there is no snapshot to take the execution back by", remedy)
+    if mechanism == "partial" and not named:
+        report.error(("rollback", "mechanism"), "`partial` takes back named actions", "name them in `rollback.actions`")
+    if not isinstance(named, list) or not named:
+        return
+    if mechanism not in ("partial", "adaptive"):
+        remedy = "write `mechanism: partial`, or leave `actions` out"
+        report.error(("rollback", "actions"), f"`actions` does not go with `mechanism: {mechanism}`", remedy)
+    for kept, needed in _kept_needs(written, {name for name in named if isinstance(name, str)}, types):
+        message = f"{kept!r} is kept, and needs {needed!r}, which is taken back"
+        report.error(("rollback", "actions"), message, f"name {kept!r} too, or leave {needed!r} out")
+
+
+def _check_entries(written: Written, types: Types, report: Report) -> None:
+    entries = written.data.get("snapshot")
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        uses = entry.get("uses") if isinstance(entry, dict) else None
+        kind = types.get(uses) if isinstance(uses, str) else None
+        if kind is not None and not isinstance(kind, SnapshotType):
+            remedy = "use a type that saves, such as snapshot.files"
+            report.error(("snapshot", index, "uses"), f"{uses} takes no snapshot", remedy)
+
+
+def _kept_needs(written: Written, taken_back: set[str], types: Types) -> list[tuple[str, str]]:
+    """Pairs of an action that is kept and one that it needs, or is made of, which is taken back."""
+    pairs = []
+    for name, action in written.by_id.items():
+        if name not in taken_back:
+            needs = _needs(action) | (_reads(action) if _changes(action, types) else set())
+            pairs += [(name, needed) for needed in written.by_id if needed in needs & taken_back]
+    return pairs
+
+
+def _needs(action: WrittenAction) -> set[str]:
+    listed = action.get("needs")
+    found = [
+        need.get("id") if isinstance(need, dict) else need for need in (listed if isinstance(listed, list) else [])
+    ]
+    return {need for need in found if isinstance(need, str)}
+
+
+def _changes(action: WrittenAction, types: Types) -> bool:
+    """Whether it leaves anything behind that could be made of what it reads."""
+    uses, given = action.get("uses"), action.get("with")
+    kind = types.get(uses) if isinstance(uses, str) else None
+    try:
+        return kind is None or kind.way_back(given if isinstance(given, dict) else {}) is not WayBack.NOTHING_CHANGED
+    except Exception:  # noqa: BLE001 - foreign code; its defect is told where the call is checked
+        return True
+
+
+def _reads(action: WrittenAction) -> set[str]:
+    given = action.get("with")
+    try:
+        return set(reads_of(given, ()).actions) if isinstance(given, dict) else set()
+    except ExpressionError:  # said where expressions are checked
+        return set()

@@ -1,0 +1,205 @@
+"""One execution that is to be taken back: what is known of it, and the ways back that there are."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from config.settings import Settings
+from executor.model.plan import Plan, Step
+from executor.model.rollback import Chosen, Estimate, Mechanism, RollbackRequest, Wish
+from executor.ports import Ledger
+from rollback.compensation import Wanted, WayBackPlan, plan_way_back
+from rollback.earlier import Earlier, read_earlier
+from rollback.selection import Facts, choose, estimate
+from rollback.snapshots import Rows, saved_states
+from rollback.verification import add_verification, add_verification_points
+
+
+class Case:
+    """Reads what it needs, when it needs it; changes nothing."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: Settings,
+        execution: str,
+        head: Mapping[str, str],
+        *,
+        forward: Plan,
+        request: RollbackRequest | None = None,
+    ) -> None:
+        """
+        Args:
+            ledger: where to read.
+            settings: how sequences are cut, and the default timeout.
+            execution: its id.
+            head: its own fields.
+            forward: the plan of generation 0.
+            request: what a person asked for; None: it failed, and its strategy says how it is taken back.
+        """
+        self._ledger = ledger
+        self._settings = settings
+        self.execution = execution
+        self.head = head
+        self.forward = forward
+        self.request = request
+
+    @cached_property
+    def steps(self) -> dict[str, Step]:
+        """The way forward."""
+        return self._ledger.steps(self.execution, 0)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """What became of it."""
+        return self._ledger.actions(self.execution, 0, list(self.steps))
+
+    @cached_property
+    def earlier(self) -> Earlier:
+        """What earlier rollbacks did."""
+        generations = []
+        for number in range(1, int(self.head.get("last", 0)) + 1):
+            steps = self._ledger.steps(self.execution, number)
+            generations.append((steps, self._ledger.actions(self.execution, number, list(steps))))
+        return read_earlier(generations)
+
+    @cached_property
+    def stage(self) -> tuple[str, ...]:
+        """The actions of the stage at which the way forward stopped."""
+        number = int(self.head.get("stage", -1))
+        # of a later rollback the number is that of a stage of the way back
+        known = "last" not in self.head and 0 <= number < len(self.forward.stages)
+        return self.forward.stages[number].steps if known else ()
+
+    # -- plans --------------------------------------------------------------------------------------------------------
+
+    def way_back(self, mechanism: Mechanism, only: frozenset[str] | None = None) -> WayBackPlan:
+        """The plan of one mechanism, with what is verified on the way."""
+        settings = self._settings.execution
+        length, fuse = settings.sequence_length, settings.fuse
+        wanted = Wanted(
+            mechanism=mechanism,
+            only=only,
+            force=bool(self.request and self.request.force),
+            quiet_ms=self._quiet_ms(),
+            earlier=self.earlier,
+        )
+        made = plan_way_back(self.forward, self.steps, self.rows, wanted, length=length, fuse=fuse)
+        probes = self.forward.rollback_verify
+        verify = add_verification_points if mechanism == "phased" and made.phases else add_verification
+        verify(made, probes, length=length, fuse=fuse)
+        return made
+
+    def _quiet_ms(self) -> tuple[int, int] | None:
+        """Nothing of an execution that had ended ran until its rollback was asked for."""
+        if self.request is None:
+            return None
+        ends = [int(row["finished"]) for row in self.rows.values() if row.get("finished")]
+        began = int(self.head.get("rb_started") or self._ledger.now_ms())
+        return max([*ends, *self.earlier.ends_ms], default=0), began
+
+    def timeout_s(self, way_back: WayBackPlan) -> float:
+        """As the strategy says; else the configured time beyond what its steps may take one by one."""
+        if self.forward.rollback_timeout_s is not None:
+            return self.forward.rollback_timeout_s
+        longest = sum(step.timeout_s * step.retry.max_attempts for step in way_back.steps.values())
+        return self._settings.rollback.rollback_timeout.total_seconds() + longest
+
+    # -- which --------------------------------------------------------------------------------------------------------
+
+    @property
+    def asked(self) -> str:
+        """The mechanism as written: by a person, else in the strategy."""
+        if self.request is not None:
+            if self.request.actions:
+                return "partial"
+            if self.request.mechanism is not None:
+                return self.request.mechanism
+        written = self.forward.rollback_mechanism
+        return "adaptive" if written == "none" else written
+
+    @property
+    def named(self) -> frozenset[str]:
+        """What a partial rollback takes back."""
+        asked = self.request.actions if self.request else ()
+        return frozenset(asked or self.forward.rollback_actions)
+
+    def determine(self) -> tuple[Chosen, WayBackPlan]:
+        """The mechanism with its reasons, and its plan."""
+        asked, by = self.asked, self.request.by if self.request else ""
+        ways = {asked: self._way(asked)} if asked in ("compensate", "snapshot", "partial", "phased") else self._ways()
+        estimates = [self._estimated(name, made) for name, made in ways.items()]
+        if asked != "adaptive":
+            name: Mechanism = estimates[0].mechanism
+            why = f"asked for by {by}" if by and self.request and asked != self.forward.rollback_mechanism else (
+                "the strategy says so")  # fmt: skip
+            chosen = Chosen(mechanism=name, asked=asked, reasons=(why,), estimates=tuple(estimates))
+            if not estimates[0].possible:
+                raise NoWay(estimates[0].reason)
+        else:
+            chosen = choose(estimates, self._facts())
+        made = ways[chosen.mechanism]
+        if isinstance(made, str):
+            raise TypeError(f"{chosen.mechanism} was chosen and is not possible: {made}")
+        return chosen.model_copy(update={"kept": tuple(made.kept), "by": by}), made
+
+    def _ways(self) -> dict[str, WayBackPlan | str]:
+        return {name: self._way(name) for name in ("compensate", "snapshot", "phased", "partial")}
+
+    def _way(self, name: Any) -> WayBackPlan | str:
+        """The plan of a mechanism, or why there is none."""
+        if name == "snapshot" and not saved_states(self.steps.values(), self.rows):
+            return "no snapshot was taken"
+        if name == "phased" and self.asked == "adaptive" and not self._verifies:
+            return "there is nothing to verify between phases"
+        if name == "partial" and not self.named:
+            return "no actions are named"
+        return self.way_back(name, self.named if name == "partial" else None)
+
+    @property
+    def _verifies(self) -> bool:
+        return bool(self.forward.rollback_verify) and len(self.forward.stages) > 1
+
+    def _estimated(self, name: Any, made: WayBackPlan | str) -> Estimate:
+        if isinstance(made, str):
+            return Estimate(mechanism=name, possible=False, reason=made)
+        return estimate(name, made, self.rows, self.forward.parallel)
+
+    def _facts(self) -> Facts:
+        began = [int(row["started"]) for row in self.rows.values() if row.get("effect", "none") != "none"]
+        error = self.head.get("error")
+        return Facts(
+            error=json.loads(error) if error else None,
+            actions=len(began),
+            age_s=(self._ledger.now_ms() - min(began)) / 1000 if began else 0.0,
+            verifies=self._verifies,
+        )
+
+    # -- guided -------------------------------------------------------------------------------------------------------
+
+    def by_choice(self, choices: Mapping[str, Wish], by: str) -> tuple[Chosen, WayBackPlan]:
+        """What a person chose, action by action; whatever is not named gets the configured default."""
+        default = self._settings.rollback.choice_default
+        undone = frozenset(name for name in self.steps if choices.get(name, default) == "undo")
+        made = self.way_back("guided", undone)
+        why = f"chosen by {by}" if by else f"nobody chose in time: {default} is configured"
+        chosen = Chosen(
+            mechanism="guided", asked="guided", reasons=(why,), kept=tuple(made.kept), by=by, choices=dict(choices),
+            estimates=(self._estimated("guided", made),),
+        )  # fmt: skip
+        return chosen, made
+
+    def to_run_again(self, choices: Mapping[str, Wish]) -> list[str]:
+        """The actions of the open stage that go on where a person said ``retry`` of one: what is not final, too."""
+        again = [name for name, wish in choices.items() if wish == "retry" and name in self.stage]
+        if not again:
+            return []
+        broken_off = [
+            n for n in self.stage if self.rows[n].get("status", "pending") in ("pending", "ready", "cancelled")
+        ]
+        return [name for name in self.stage if name in {*again, *broken_off}]
+
+
+class NoWay(Exception):
+    """The mechanism that was asked for is not possible."""
