@@ -163,6 +163,8 @@ class ActionType(ABC):
     """The name that strategies write."""
     idempotent: ClassVar[bool] = False
     """May it run again when nobody knows whether it ran?"""
+    safe_to_undo: ClassVar[bool] = False
+    """May `compensate` be called when nobody knows whether the action was done?"""
     permissions: ClassVar[tuple[str, ...]] = ()
     isolated: ClassVar[bool] = True
     """Run in a process of its own, killed at the deadline. Turn off only for code that obeys `cancelled`."""
@@ -215,6 +217,7 @@ class FunctionAction:
     uses: str
     function: Callable[..., Any]
     idempotent: bool = False
+    safe_to_undo: bool = False
     _compensation: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -234,8 +237,12 @@ class FunctionAction:
         return _type_of(self)
 
 
-def action(uses: str, *, idempotent: bool = False) -> Callable[[Callable[..., Any]], FunctionAction]:
+def action(
+    uses: str, *, idempotent: bool = False, safe_to_undo: bool = False
+) -> Callable[[Callable[..., Any]], FunctionAction]:
     """Make a function an action type: its arguments are the parameters, its JSON value the result.
+
+    `idempotent` and `safe_to_undo` mean what they mean for an `ActionType`.
 
     >>> @action("db.promote")
     ... def promote(host: str) -> dict:
@@ -245,7 +252,7 @@ def action(uses: str, *, idempotent: bool = False) -> Callable[[Callable[..., An
     """
 
     def decorate(function: Callable[..., Any]) -> FunctionAction:
-        return FunctionAction(uses, function, idempotent)
+        return FunctionAction(uses, function, idempotent, safe_to_undo)
 
     return decorate
 
@@ -268,6 +275,7 @@ def _type_of(source: FunctionAction) -> ActionType:
         __doc__ = inspect.getdoc(source.function)
         uses = source.uses
         idempotent = source.idempotent
+        safe_to_undo = source.safe_to_undo
         Parameters = _parameters_of(source.function, source.uses)
 
         def origin(self) -> str:

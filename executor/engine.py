@@ -189,7 +189,7 @@ class ExecutionEngine:
     def _undo(self, attempt: _Attempt) -> Ended:
         claimed, step = attempt.claimed, attempt.claimed.step
         data = (claimed.undone.get("snapshot") or {}).get("data")
-        if step.probe is not None and self._found(attempt, step.probe, data) is Found.NOT_DONE:
+        if step.probe is not None and self._to_undo(attempt, step.probe, data) is Found.NOT_DONE:
             return Ended("skipped", reason="it had not been done")
         # a declared way back is an action of its own: what it finds saved is what it saved itself
         kind, run = self._prepared(attempt, step.call, data if step.method == "compensate" else attempt.saved)
@@ -213,6 +213,15 @@ class ExecutionEngine:
         else:
             self._call(attempt, kind, run)
         return Ended("succeeded", result=attempt.result, effect="completed")
+
+    def _to_undo(self, attempt: _Attempt, call: Call, snapshot: Json | None) -> Found:
+        """As `_found`, for what is to be taken back: where it cannot be told, its type may say that undoing is safe."""
+        try:
+            return self._found(attempt, call, snapshot)
+        except Interrupted:
+            if attempt.claimed.step.method == "compensate" and self._kind(call.uses).safe_to_undo:
+                return Found.UNKNOWN
+            raise
 
     # -- failing ------------------------------------------------------------------------------------------------------
 

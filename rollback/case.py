@@ -142,7 +142,8 @@ class Case:
         made = ways[chosen.mechanism]
         if isinstance(made, str):
             raise TypeError(f"{chosen.mechanism} was chosen and is not possible: {made}")
-        return chosen.model_copy(update={"kept": tuple(made.kept), "by": by}), made
+        at_ms = int(self.head["rb_started"]) if by and "rb_started" in self.head else None
+        return chosen.model_copy(update={"kept": tuple(made.kept), "by": by, "at_ms": at_ms}), made
 
     def _ways(self) -> dict[str, WayBackPlan | str]:
         return {name: self._way(name) for name in ("compensate", "snapshot", "phased", "partial")}
@@ -186,9 +187,14 @@ class Case:
         why = f"chosen by {by}" if by else f"nobody chose in time: {default} is configured"
         chosen = Chosen(
             mechanism="guided", asked="guided", reasons=(why,), kept=tuple(made.kept), by=by, choices=dict(choices),
-            estimates=(self._estimated("guided", made),),
+            at_ms=self.chosen_at_ms, estimates=(self._estimated("guided", made),),
         )  # fmt: skip
         return chosen, made
+
+    @property
+    def chosen_at_ms(self) -> int | None:
+        """When a person chose; None: nobody did."""
+        return int(self.head["choice_at"]) if "choice" in self.head else None
 
     def to_run_again(self, choices: Mapping[str, Wish]) -> list[str]:
         """The actions of the open stage that go on where a person said ``retry`` of one: what is not final, too."""

@@ -118,7 +118,10 @@ class RollbackManager:
         else:
             choices, by = {}, ""
         if again := case.to_run_again(choices):
-            chosen = Chosen(mechanism="guided", asked="guided", reasons=(f"chosen by {by}",), by=by, choices=choices)
+            chosen = Chosen(
+                mechanism="guided", asked="guided", reasons=(f"chosen by {by}",), by=by, choices=choices,
+                at_ms=case.chosen_at_ms,
+            )  # fmt: skip
             self._ledger.resume(case.execution, chosen, again, timeout_s=case.forward.timeout_s)
             return
         self.execute_compensating_actions(case, *case.by_choice(choices, by))

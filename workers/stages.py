@@ -97,7 +97,9 @@ class StageWatch:
         return [name for name in old if name not in waiting]
 
     def _wait_for_devices(self, execution: str, generation: int, unserved: dict[str, str]) -> None:
-        errors = {name: no_device_error(name, device, self._device_wait) for name, device in unserved.items()}
+        # a compensation waits as long as its rollback may take: the ledger knows how long that is
+        wait = self._device_wait if generation == 0 else None
+        errors = {name: no_device_error(name, device, wait) for name, device in unserved.items()}
         self._ledger.abandon_all(execution, generation, errors, wait_s=self._device_wait.total_seconds())
 
     def _look_for_messages(self, suspects: dict[str, list[str]]) -> None:
@@ -132,11 +134,21 @@ def _claimable(stage: Stage, actions: dict[str, dict[str, str]]) -> list[str]:
     return ready
 
 
-def no_device_error(action: str, device: str, wait: timedelta) -> dict[str, Any]:
-    """What is said of an action whose device has no worker: at once, and again when the wait is over."""
+def no_device_error(action: str, device: str, wait: timedelta | None) -> dict[str, Any]:
+    """What is said of an action whose device has no worker: at once, and again when the wait is over.
+
+    Args:
+        action: its id.
+        device: that of the action.
+        wait: how long it is waited for; None: until the time of the rollback is over.
+    """
+    until = (
+        "until the time of the rollback is over" if wait is None else
+        f"up to {wait.total_seconds():g} s (distributed.device_wait)"
+    )  # fmt: skip
     error = ActionError(
-        f"no worker serves device {device!r}, which {action} needs; waiting up to {wait.total_seconds():g} s "
-        f"(distributed.device_wait). Start one with `rex worker --device {device}`",
+        f"no worker serves device {device!r}, which {action} needs; waiting {until}. "
+        f"Start one with `rex worker --device {device}`",
         NO_DEVICE,
     )
     return {**error.told(action), "type": "NoDevice"}

@@ -63,5 +63,7 @@ class Chosen(Frozen):
     """Actions that stay done by choice."""
     by: str = ""
     """Who asked or chose; empty: nobody, it was the strategy."""
+    at_ms: int | None = None
+    """When a person asked or chose, by the ledger's clock, since 1970."""
     choices: dict[str, Wish] = Field(default_factory=dict)
-    """Of a guided rollback: what became of each action by whose choice."""
+    """Of a guided rollback: what a person chose for each action."""

@@ -61,13 +61,18 @@ def whole(run: Run, saved: Json, what: str) -> list[str]:
         ActionError: something of it is missing or damaged.
     """
     lists = [saved["list"]] if "list" in saved else []
-    _refuse_damaged(run, lists, what)
+    refuse_damaged(run, lists, what)
     names: list[str] = json.loads(run.saved.load(lists[0])) if lists else saved["pieces"]
-    _refuse_damaged(run, names, what)
+    refuse_damaged(run, names, what)
     return names
 
 
-def _refuse_damaged(run: Run, names: list[str], what: str) -> None:
+def refuse_damaged(run: Run, names: list[str], what: str) -> None:
+    """Read and verify the saved contents `names`; `what` is how the error calls what was saved.
+
+    Raises:
+        ActionError: something is missing or damaged.
+    """
     damaged = run.saved.damaged(names)
     if damaged:
         raise ActionError(

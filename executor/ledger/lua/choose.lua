@@ -8,7 +8,7 @@ local v = redis.call('HMGET', key('x', E), 'offer', 'choice', 'choice_key')
 if ARGV[3] ~= '' and v[3] == ARGV[3] then return answer('ok') end  -- the first answer was lost on its way
 if x.state ~= 'rolling_back' or x.gen ~= 0 or not v[1] then return answer('refused', x.state) end
 if v[2] then return answer('refused', 'chosen') end
-redis.call('HSET', key('x', E), 'choice', ARGV[2], 'choice_key', ARGV[3], 'choice_by', ARGV[4])
+redis.call('HSET', key('x', E), 'choice', ARGV[2], 'choice_key', ARGV[3], 'choice_by', ARGV[4], 'choice_at', NOW)
 emit(E, 'rollback:chosen', '"by":' .. q(ARGV[4]) .. ',"choices":' .. ARGV[2])
 post('rb:' .. E, NOW + RESEND, task_entry('rollback.begin', E .. ':begin', q(E)), true)
 return answer('ok')

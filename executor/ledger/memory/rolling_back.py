@@ -95,7 +95,7 @@ class MemoryRollbacks(MemoryActions):
                 return "refused", x.state
             if "choice" in x.fields:
                 return "refused", "chosen"
-            x.put(choice=json.dumps(choices.choices), choice_key=choices.key, choice_by=choices.by)
+            x.put(choice=json.dumps(choices.choices), choice_key=choices.key, choice_by=choices.by, choice_at=do.now)
             do.emit(x, "rollback:chosen", by=choices.by, choices=choices.choices)
             do.begin_later(x, do.now + RESEND_MS, now=True)
             return "ok", ""
