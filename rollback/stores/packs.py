@@ -122,6 +122,14 @@ class Packs:
         """Pack and offset, as far as known; see `renew`."""
         return self._places.get(name)
 
+    def holding(self, names: Iterable[bytes]) -> set[str] | None:
+        """The packs in which `names` lie; None when one of them is in none."""
+        places = self._places
+        try:
+            return {places[name][0] for name in names}
+        except KeyError:
+            return None
+
     def contents(self, pack: str) -> list[bytes]:
         """Names of what lies in `pack`, and in no later one."""
         with self._lock:

@@ -102,13 +102,9 @@ class PackBatch:
 
     def refresh(self, names: Iterable[str]) -> bool:
         """Whether all of `names` are in packs; then they count as saved now."""
-        place = self._packs.place
-        touched = set()
-        for name in names:
-            found = place(bytes.fromhex(name))
-            if found is None:
-                return False
-            touched.add(found[0])
+        touched = self._packs.holding(map(bytes.fromhex, names))
+        if touched is None:
+            return False
         self._touched |= touched
         return True
 

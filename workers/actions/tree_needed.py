@@ -1,0 +1,99 @@
+"""Which saved contents a restoring needs: found by looking, and verified before anything is changed."""
+
+import os
+import stat
+
+from executor.action import Run
+from executor.model.errors import ActionError
+from workers.actions.tree_entries import Entry, open_below
+
+_HELD_BYTES = 64 << 20
+"""So much is kept in memory from its verification until it is written; more is read twice."""
+
+
+class Needed:
+    """Looks at the tree as it is, and verifies what will be written."""
+
+    def __init__(self, run: Run, entries: list[Entry]) -> None:
+        self.lost: list[tuple[Entry, str]] = []
+        """Files whose content is missing or damaged in the store, with what is wrong."""
+        self._run = run
+        self._held: dict[str, bytes] = {}
+        self._verify([entry for entry in self._files(entries) if entry.content])
+
+    def load(self, name: str) -> bytes:
+        """A verified content."""
+        content = self._held.get(name)
+        return self._run.saved.load(name) if content is None else content
+
+    def is_untouched(self, entry: Entry, now: os.stat_result) -> bool:
+        """Whether its times prove that nothing of it was changed since it was saved."""
+        return (
+            entry.settled
+            and entry.ctime_ns == now.st_ctime_ns
+            and entry.mtime_ns == now.st_mtime_ns
+            and entry.size == now.st_size
+            and entry.ino == now.st_ino
+            and entry.dev == now.st_dev
+        )
+
+    def _files(self, entries: list[Entry]) -> list[Entry]:
+        """The files that may have to be written."""
+        found: list[Entry] = []
+        folder, handle = "", -1
+        try:
+            for entry in entries:
+                if entry.kind != "f" or entry.link:
+                    continue
+                above, _, name = entry.path.rpartition("/")
+                if above != folder:
+                    if handle >= 0:
+                        os.close(handle)
+                    folder, handle = above, _opened(above)
+                if handle < 0 or not self._stands(handle, name, entry):
+                    found.append(entry)
+        finally:
+            if handle >= 0:
+                os.close(handle)
+        return found
+
+    def _stands(self, handle: int, name: str, entry: Entry) -> bool:
+        try:
+            now = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        except OSError:
+            return False
+        return stat.S_ISREG(now.st_mode) and self.is_untouched(entry, now)
+
+    def _verify(self, files: list[Entry]) -> None:
+        large: list[Entry] = []
+        held = 0
+        for entry in files:
+            if self._run.cancelled():
+                self._run.proceed()
+            held += entry.size
+            if held > _HELD_BYTES:
+                large.append(entry)
+                continue
+            try:
+                self._held |= {name: self._run.saved.load(name) for name in entry.content}
+            except ActionError as error:
+                self.lost.append((entry, str(error)))
+        bad = set(self._run.saved.damaged(dict.fromkeys(name for entry in large for name in entry.content)))
+        for entry in large:
+            missing = [name for name in entry.content if name in bad]
+            if missing:
+                self.lost.append((entry, self._wrong(missing[0])))
+
+    def _wrong(self, name: str) -> str:
+        try:
+            self._run.saved.load(name)
+        except ActionError as error:
+            return str(error)
+        return f"saved bytes {name} could not be read"
+
+
+def _opened(path: str) -> int:
+    try:
+        return open_below(path)
+    except OSError:
+        return -1
