@@ -193,10 +193,11 @@ class TreeRestore:
         source = open_below(above)
         try:
             wanted = os.stat(first, dir_fd=source, follow_symlinks=False)
-            if now is not None and _identity(now) == _identity(wanted):
-                return
-            if entry.link in self._outcome.changed or (now is not None and self._is_foreign(now)):
+            same = now is not None and _identity(now) == _identity(wanted)
+            if entry.link in self._outcome.changed or (now is not None and not same and self._is_foreign(now)):
                 self._outcome.changed.append(entry.path)
+                return
+            if same:
                 return
             self._put(
                 handle,

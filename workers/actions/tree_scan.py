@@ -54,7 +54,7 @@ def roots_of(run: Run, paths: list[str], *, missing_ok: bool) -> tuple[list[str]
         if real == "/":
             raise ActionError(f"{path} is the whole file system: name the directories that matter", CONFIGURATION)
         if not any(_is_in(real, root) for root in allowed):
-            leads = "" if real == path.rstrip("/") else f", which leads to {real},"
+            leads = "" if real == path.rstrip("/") else f" (which leads to {real})"
             raise ActionError(
                 f"cannot save {path}{leads}: this device takes snapshots below {', '.join(run.roots)} only "
                 "(setting rollback.snapshot_roots)",
@@ -91,9 +91,11 @@ class Scan:
         self._excluded = excluded
         self._reads_all = os.geteuid() == 0
         self._problems: list[str] = []
+        self._shared: set[tuple[int, int]] = set()
         for root in roots:
             self._root(root)
         if self._problems:
+            self._problems.sort()
             more = len(self._problems) - _SAID
             raise ActionError(
                 "cannot save " + "; ".join(self._problems[:_SAID]) + (f"; and {more} more" if more > 0 else ""),
@@ -105,6 +107,13 @@ class Scan:
             for found in folder.inner:
                 if stat.S_ISREG(found.state.st_mode):
                     yield found
+
+    def _is_first(self, state: os.stat_result) -> bool:
+        """Whether it is the first name of a file with several."""
+        key = (state.st_dev, state.st_ino)
+        known = key in self._shared
+        self._shared.add(key)
+        return not known
 
     def _root(self, root: str) -> None:
         above, _, name = root.rpartition("/")
@@ -172,7 +181,8 @@ class Scan:
         mode = found.state.st_mode
         regular = stat.S_ISREG(mode)
         if regular:
-            self.bytes += found.state.st_size
+            if found.state.st_nlink == 1 or self._is_first(found.state):
+                self.bytes += found.state.st_size
             if self._reads_all:
                 return True
         if kind_of(mode) is None:
