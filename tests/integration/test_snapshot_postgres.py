@@ -23,13 +23,14 @@ from workers.actions.snapshot_postgres import Postgres
 POSTGRES = Postgres()
 NAMES = itertools.count(1)
 SHOP = """
+CREATE EXTENSION citext;
 CREATE SCHEMA shop;
 CREATE TYPE shop.size AS ENUM ('s', 'l');
 CREATE TABLE shop.customer (id serial PRIMARY KEY, name text NOT NULL);
 CREATE TABLE shop.basket (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int REFERENCES shop.customer,
                           size shop.size, note text DEFAULT $$it's ; odd$$);
 CREATE INDEX ON shop.basket (note);
-CREATE TABLE public.plain (x int, y bytea);
+CREATE TABLE public.plain (x int, y bytea, z citext);
 CREATE TABLE public."Odd 'name" (x text);
 INSERT INTO shop.customer (name) SELECT 'n' || g FROM generate_series(1, 50) g;
 INSERT INTO shop.basket (customer, size, note) SELECT g, 's', E'a\\tb\\n\\\\.' FROM generate_series(1, 50) g;
@@ -101,6 +102,7 @@ def test_a_whole_database_is_as_before(bench: Bench, postgres: PostgresServer, d
         "CREATE FUNCTION public.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1';"
         "CREATE VIEW public.v AS SELECT * FROM shop.customer; CREATE PUBLICATION p FOR ALL TABLES;"
         "CREATE FOREIGN DATA WRAPPER w; CREATE CAST (bytea AS int) WITH INOUT; SELECT lo_create(77);"
+        "DROP EXTENSION citext CASCADE; CREATE EXTENSION pg_trgm SCHEMA other;"
         "DROP TABLE shop.basket; DROP TYPE shop.size; CREATE DOMAIN public.d AS int;"
         "CREATE FUNCTION public.e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
         "CREATE EVENT TRIGGER et ON sql_drop EXECUTE FUNCTION public.e(); GRANT ALL ON SCHEMA public TO PUBLIC",
@@ -158,7 +160,7 @@ def test_a_restore_killed_anywhere_is_nothing_or_all(
     def spoil() -> None:
         nobody_else(postgres, database)
         assert postgres.content(database) == before
-        postgres.sql("TRUNCATE plain; ALTER TABLE plain ADD COLUMN z int", database)
+        postgres.sql("TRUNCATE plain; ALTER TABLE plain ADD COLUMN zz int", database)
 
     def check() -> None:
         assert postgres.content(database) == before

@@ -79,7 +79,7 @@ class Sqlite(SnapshotType):
         names = saved_stream.whole(run, data["content"], f"the database {path}") if data["existed"] else []
         saved_stream.require_below_roots(run, path)
         found = _look(path)
-        if undo.quiet is not None and not undo.force:
+        if undo.quiet is not None and not undo.force and (found is not None or data["existed"]):
             _refuse_changed(path, found, undo.quiet)
         if not data["existed"]:
             run.proceed()
@@ -133,7 +133,12 @@ def _settled(path: str) -> bool:
 def _refuse_changed(path: str, found: os.stat_result | None, quiet: tuple[float, float]) -> None:
     """Times of the files are all there is: only the state before the run is known, not that after it."""
     if found is None:
-        if Path(path).parent.stat().st_mtime >= quiet[0]:
+        above = os.path.dirname(path)  # noqa: PTH120 - text, as all paths here
+        try:
+            changed = os.stat(above).st_mtime  # noqa: PTH116
+        except OSError as error:
+            raise failed("look into", above, error) from error
+        if changed >= quiet[0]:
             raise ChangedSince(
                 f"the database {path} is gone, and its directory was changed since the run ended; `--force` puts it "
                 "back"
