@@ -25,6 +25,7 @@ _EXECUTION, _ROLLBACK = ExecutionSettings(), RollbackSettings()
 
 _DEFAULTS: dict[str, Any] = {
     "Action.device": "any that can",
+    "Action.agent": "any",
     "Action.when": "true",
     "Action.timeout": _EXECUTION.default_timeout,
     "Action.retry": "see below",

@@ -19,8 +19,9 @@ from executor.model.plan import Call, Fallback, Plan, Reads, RetryRule, Stage, S
 from executor.model.strategy import Action, Compensation, Need, Probe, Retry, SnapshotEntry, Strategy
 from executor.ports import ActionCatalogue
 
-Placement = Callable[[str, str | None], str]
-"""Chooses a device: given an action type and the device that was chosen before in the sequence, if any."""
+Placement = Callable[[str, str | None, str | None], str]
+"""Chooses a device: given an action type, the device that was chosen before in the sequence, if any, and the kind of
+agent that it must be, if any."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class _Steps:
     def make(self, action: Action) -> Step:
         action = self._merged(action)
         kind = self._catalogue.get(action.uses)
-        device = action.device or self._place(action.uses, self._near)
+        device = action.device or self._place(action.uses, self._near, action.agent)
         if self._strategy.model == "sequential":
             self._near = device
         call = self._call(kind, action.with_ or {})
@@ -137,6 +138,7 @@ class _Steps:
         step = Step(
             id=action.id,
             device=device,
+            agent=action.agent,
             call=call,
             way_back=self._way_back(kind, call, action.compensate),
             timeout_s=self._seconds(action.timeout),
@@ -197,7 +199,7 @@ class _Steps:
             call = self._call(kind, probe.with_)
             yield Step(
                 id=f"verify/{number}",
-                device=probe.device or self._place(probe.uses, self._near),
+                device=probe.device or self._place(probe.uses, self._near, None),
                 call=call,
                 purpose="verify",
                 timeout_s=self._seconds(None),

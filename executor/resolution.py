@@ -122,7 +122,7 @@ class ResolutionExecutor:
         """
         # asked for only when an action leaves the choice of its device to us
         fleet = cache(lambda: Fleet(self._ledger.workers(), self._ledger.busy()))
-        return make_plan(strategy, self._settings, self._catalogue, lambda uses, near: fleet().place(uses, near))
+        return make_plan(strategy, self._settings, self._catalogue, lambda *wanted: fleet().place(*wanted))
 
     def _hold(self, execution: str, error: NoDevice) -> None:
         waited_s = self._ledger.hold(execution, str(error), delay_s=_HOLD_S)

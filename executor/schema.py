@@ -36,6 +36,7 @@ _DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "uses": "The action type.",
         "with": "Parameters of the action type; text may hold ${{ expressions }}.",
         "device": "Where it runs; left out: any live device that can.",
+        "agent": "Only a device that is an agent of this kind: `rex worker --device ID --agent KIND`.",
         "needs": "Actions that must have ended before.",
         "when": "CEL condition; false: the action is skipped.",
         "timeout": "Of one attempt.",

@@ -6,6 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from config.settings import Settings
+from executor.expressions import render
+from executor.model.errors import ExpressionError
+from executor.model.execution import readable
 from executor.model.plan import Plan, Step
 from executor.model.rollback import Chosen, Estimate, Mechanism, RollbackRequest, Wish
 from executor.ports import Ledger
@@ -89,6 +92,8 @@ class Case:
         probes = self.forward.rollback_verify
         verify = add_verification_points if mechanism == "phased" and made.phases else add_verification
         verify(made, probes, length=length, fuse=fuse)
+        for row in made.remaining:
+            row["what"] = self.told(row["what"], row["action"])
         return made
 
     def _quiet_ms(self) -> tuple[int, int] | None:
@@ -105,6 +110,38 @@ class Case:
             return self.forward.rollback_timeout_s
         longest = sum(step.timeout_s * step.retry.max_attempts for step in way_back.steps.values())
         return self._settings.rollback.rollback_timeout.total_seconds() + longest
+
+    def told(self, text: str, action: str = "") -> str:
+        """Text of a strategy with its expressions filled in, as far as they can be: for people.
+
+        Args:
+            text: such as ``command ./ctl ${{ inputs.port }}``.
+            action: whose result, error and snapshot a compensation reads.
+        """
+        if "${{" not in text:
+            return text
+        row = self.rows.get(action, {})
+        own = json.loads(row.get("outcome") or "{}")
+        record = json.loads(row.get("undo") or "null") or {}
+        values = {
+            **self._values,
+            "result": own.get("result"),
+            "error": own.get("error"),
+            "snapshot": record.get("data"),
+        }
+        try:
+            return str(render(text, values))
+        except ExpressionError:
+            return text
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        rows = {
+            name: readable(row.get("status", ""), row.get("outcome", ""), row.get("device", ""), row.get("attempt", ""))
+            for name, row in self.rows.items()
+        }
+        inputs, context = (json.loads(self.head.get(name) or "{}") for name in ("inputs", "context"))
+        return {"inputs": inputs, "context": context, "actions": rows}
 
     # -- which --------------------------------------------------------------------------------------------------------
 
@@ -168,7 +205,11 @@ class Case:
         return estimate(name, made, self.rows, self.forward.parallel)
 
     def _facts(self) -> Facts:
-        began = [int(row["started"]) for row in self.rows.values() if row.get("effect", "none") != "none"]
+        changing = [
+            self.rows[name] for name, step in self.steps.items()
+            if step.purpose == "forward" and step.way_back.rule not in ("nothing", "none")
+        ]  # fmt: skip
+        began = [int(row["started"]) for row in changing if row.get("effect", "none") != "none"]
         error = self.head.get("error")
         return Facts(
             error=json.loads(error) if error else None,

@@ -215,6 +215,7 @@ class _Planner:
         made = Step(
             id=part.name,
             device=part.device,
+            agent=step.agent,
             call=call,
             method="compensate" if own else "execute",
             purpose="undo",

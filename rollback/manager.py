@@ -128,7 +128,7 @@ class RollbackManager:
 
     def _offer(self, case: Case) -> None:
         rollback = self._settings.rollback
-        actions = shown_offer(case.way_back("compensate"), case.steps, case.rows, stage=case.stage)
+        actions = shown_offer(case.way_back("compensate"), case.steps, case.rows, stage=case.stage, tell=case.told)
         if not actions:  # there is nothing to choose
             self.execute_compensating_actions(case, *case.by_choice({}, ""))
             return
@@ -168,7 +168,11 @@ class RollbackManager:
             except NoWay as error:
                 return {**told, "refused": str(error)}
         refused = _refusal(case, plan)
-        return {**told, **shown_plan(plan, chosen, case.steps, case.rows), **({"refused": refused} if refused else {})}
+        return {
+            **told,
+            **shown_plan(plan, chosen, case.steps, case.rows, tell=case.told),
+            **({"refused": refused} if refused else {}),
+        }
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 

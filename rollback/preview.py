@@ -1,6 +1,6 @@
 """What a rollback would do, as people read it beforehand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from executor.model.plan import Step
@@ -12,13 +12,17 @@ from rollback.snapshots import Rows
 Json = dict[str, Any]
 
 
-def shown_plan(way_back: WayBackPlan, chosen: Chosen, forward: Mapping[str, Step], rows: Rows) -> Json:
+Tell = Callable[[str, str], str]
+"""Fills in the expressions of a text, as far as they can be; also given is the action that it is about."""
+
+
+def shown_plan(way_back: WayBackPlan, chosen: Chosen, forward: Mapping[str, Step], rows: Rows, *, tell: Tell) -> Json:
     """The plan as JSON: stages of steps, with device and estimated time; what is kept, and what cannot be undone."""
     stages = [
         {
             "kind": stage.kind,
             "name": stage.name,
-            "steps": [_shown_step(way_back.steps[name], forward, rows) for name in stage.steps],
+            "steps": [_shown_step(way_back.steps[name], forward, rows, tell) for name in stage.steps],
         }
         for stage in way_back.stages
     ]
@@ -33,15 +37,15 @@ def shown_plan(way_back: WayBackPlan, chosen: Chosen, forward: Mapping[str, Step
     }
 
 
-def _shown_step(step: Step, forward: Mapping[str, Step], rows: Rows) -> Json:
+def _shown_step(step: Step, forward: Mapping[str, Step], rows: Rows, tell: Tell) -> Json:
     done = forward.get(step.undoes or "")
     return {
         "step": step.id,
         "action": step.undoes,
         "device": step.device,
         "how": how_of(step),
-        "what": step.call.shown(),
-        "undoes": done.call.shown() if done else None,
+        "what": tell(step.call.shown(), step.undoes or ""),
+        "undoes": tell(done.call.shown(), done.id) if done else None,
         "seconds": round(seconds_of(step, rows), 3),
         **({"unless": step.unless} if step.unless else {}),
         **({"stands_for": list(step.stands_for)} if step.stands_for else {}),
@@ -59,7 +63,9 @@ def how_of(step: Step) -> str:
     return "restore" if step.method == "compensate" and step.idempotent else "compensate"
 
 
-def shown_offer(way_back: WayBackPlan, forward: Mapping[str, Step], rows: Rows, *, stage: Iterable[str]) -> Json:
+def shown_offer(
+    way_back: WayBackPlan, forward: Mapping[str, Step], rows: Rows, *, stage: Iterable[str], tell: Tell
+) -> Json:
     """For each action that did something: what its undo would do, and what else can be chosen.
 
     Args:
@@ -67,11 +73,12 @@ def shown_offer(way_back: WayBackPlan, forward: Mapping[str, Step], rows: Rows, 
         forward: steps of the way forward.
         rows: their rows.
         stage: the actions of the stage at which it stopped; of these one that failed can be tried again.
+        tell: fills in expressions.
     """
     undoing: dict[str, list[Json]] = {}
     for step in way_back.steps.values():
         if step.purpose == "undo" and step.undoes is not None:
-            undoing.setdefault(step.undoes, []).append(_shown_step(step, forward, rows))
+            undoing.setdefault(step.undoes, []).append(_shown_step(step, forward, rows, tell))
     lacking = {row["action"]: row["reason"] for row in way_back.remaining}
     retryable = set(stage)
     offer: Json = {}
@@ -82,7 +89,7 @@ def shown_offer(way_back: WayBackPlan, forward: Mapping[str, Step], rows: Rows, 
             offer[name] = {
                 "status": row.get("status", "pending"),
                 "device": row.get("device") or step.device,
-                "done": step.call.shown(),
+                "done": tell(step.call.shown(), name),
                 "undo": undoing.get(name, []),
                 "cannot": lacking.get(name),
                 "wishes": ["undo", "keep", *(["retry"] if failed else [])],

@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from executor.canvas import stage_canvas
 from executor.catalogue import InstalledCatalogue
 from executor.engine import ExecutionEngine
 from executor.ledger.valkey import ValkeyLedger
-from executor.model.errors import Unreachable
+from executor.model.errors import NO_DEVICE, ActionError, Unreachable
 from executor.model.execution import Claimed
 from executor.ports import Holding
 from executor.resolution import ResolutionExecutor
@@ -45,16 +45,31 @@ _PATIENCE_S = 600.0
 class DevicePerformer:
     """Runs action code on this device."""
 
-    def __init__(self, ledger: ValkeyLedger, saved: FileStore, max_result_bytes: int, roots: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        ledger: ValkeyLedger,
+        saved: FileStore,
+        max_result_bytes: int,
+        roots: tuple[str, ...],
+        agents: Mapping[str, str],
+    ) -> None:
         self._ledger = ledger
         self._saved = saved
         self._max_result_bytes = max_result_bytes
         self._roots = roots
+        self._agents = agents
 
     def prepare(
         self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None, deadline: float
     ) -> Run:
         step = claimed.step
+        if step.agent is not None and self._agents.get(step.device) != step.agent:
+            served = self._agents.get(step.device)
+            raise ActionError(
+                f"{step.device} is {f'an agent of kind {served}' if served else 'no agent'} here, and {step.id} is for "
+                f"one of kind {step.agent}: start it with `rex worker --device {step.device} --agent {step.agent}`",
+                NO_DEVICE,
+            )
         return ActionRun(
             parameters=parameters,
             execution=claimed.execution,
@@ -139,8 +154,16 @@ class Node:
     @cached_property
     def runner(self) -> Runner:
         roots = self.settings.rollback.snapshot_roots
-        performer = DevicePerformer(self.ledger, self.store, self.settings.execution.max_result_bytes, roots)
+        performer = DevicePerformer(
+            self.ledger, self.store, self.settings.execution.max_result_bytes, roots, self.agents
+        )
         return Runner(self.ledger, ExecutionEngine(self.catalogue, performer, self.ledger), self.leases)
+
+    @cached_property
+    def agents(self) -> dict[str, str]:
+        """Which of our devices is an agent, and of which kind."""
+        listed = [pair.partition(":") for pair in os.environ.get("REX_AGENTS", "").split(",") if pair]
+        return {device: kind for device, _, kind in listed}
 
     def join(self, queues: Sequence[str], concurrency: int) -> None:
         """Announce this process, before it consumes; and begin what its role asks for."""
@@ -149,6 +172,7 @@ class Node:
             self.incarnation,
             {
                 "devices": devices,
+                "agents": {device: kind for device, kind in self.agents.items() if device in devices},
                 "queues": list(queues),
                 "actions": sorted(self.catalogue.names()) if devices else [],
                 "host": platform.node(),

@@ -60,7 +60,7 @@ def plan(file: Path, *, as_json: bool, config: Path | None) -> int:
     from executor.planning import make_plan
 
     strategy, _, _ = read_strategy(file)
-    planned = make_plan(strategy, settings(config), InstalledCatalogue(), lambda _, near: near or ANY)
+    planned = make_plan(strategy, settings(config), InstalledCatalogue(), lambda _uses, near, _agent: near or ANY)
     told = _as_json(planned)
     if as_json:
         say_json(told)
@@ -125,8 +125,8 @@ def _tree(told: dict[str, Any]) -> Iterator[str]:
         yield "│  └─ advance"
     for criterion in told["success_criteria"]:
         yield f"├─ must hold: {criterion}"
-    back = "what was done is taken back, newest first" if told["rollback"] == "compensate" else "nothing is taken back"
-    yield f"└─ when it fails: {back}"
+    back = "nothing is taken back" if told["rollback"] == "none" else "what was done is taken back, newest first"
+    yield f"└─ when it fails: {back} ({told['rollback']})"
 
 
 # -- actions ----------------------------------------------------------------------------------------------------------

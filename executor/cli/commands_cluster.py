@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from executor.cli.options import Concurrency, Config, Devices, Json, leave_with
+from executor.cli.options import Agent, Concurrency, Config, Devices, Json, leave_with
 
 app = typer.Typer()
 
@@ -31,11 +31,17 @@ def up(
 
 
 @app.command()
-def worker(device: Devices = None, concurrency: Concurrency = 4, json: Json = False, config: Config = None) -> None:
+def worker(
+    device: Devices = None,
+    agent: Agent = None,
+    concurrency: Concurrency = 4,
+    json: Json = False,
+    config: Config = None,
+) -> None:
     """Serve devices: a worker that is started again when it dies or stands still."""
     from executor.cli import roles
 
-    roles.worker(device or [], concurrency, as_json=json, config=config)
+    roles.worker(device or [], agent, concurrency, as_json=json, config=config)
 
 
 @app.command()

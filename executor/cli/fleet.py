@@ -16,10 +16,17 @@ def devices(*, as_json: bool, config: Path | None) -> int:
         say_json(listed)
     elif listed:
         rows = [
-            (one["device"], len(one["workers"]), one["busy"], one["concurrency"], ", ".join(one["hosts"]))
+            (
+                one["device"],
+                one["agent"] or "",
+                len(one["workers"]),
+                one["busy"],
+                one["concurrency"],
+                ", ".join(one["hosts"]),
+            )
             for one in listed
         ]
-        say_table(("device", "workers", "busy", "room", "hosts"), rows)
+        say_table(("device", "agent", "workers", "busy", "room", "hosts"), rows)
     else:
         say("no device is served: start a worker with `rex worker --device edge-1`")
     return 0
@@ -31,8 +38,18 @@ def by_device(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for worker in workers:
         for device in worker["devices"]:
             one = found.setdefault(
-                device, {"device": device, "busy": 0, "concurrency": 0, "hosts": [], "workers": [], "actions": []}
+                device,
+                {
+                    "device": device,
+                    "agent": None,
+                    "busy": 0,
+                    "concurrency": 0,
+                    "hosts": [],
+                    "workers": [],
+                    "actions": [],
+                },
             )
+            one["agent"] = worker.get("agents", {}).get(device) or one["agent"]
             one["busy"] += worker["busy"]
             one["concurrency"] += worker["concurrency"]
             one["hosts"] = sorted({*one["hosts"], worker["host"]})

@@ -33,13 +33,30 @@ Wait = Annotated[
 def _device(text: str) -> str:
     import re
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text):
-        raise typer.BadParameter(f"{text!r} is no device: letters, digits, dots, dashes and underscores, at most 63")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}(:[a-z0-9][a-z0-9-]{0,62})?", text):
+        raise typer.BadParameter(
+            f"{text!r} is no device: letters, digits, dots, dashes and underscores, at most 63; of one that is an "
+            "agent then a colon and its kind"
+        )
     return text
 
 
 Devices = Annotated[
-    list[Any] | None, typer.Option("--device", metavar="ID", parser=_device, help="A device; may be repeated.")
+    list[Any] | None,
+    typer.Option("--device", metavar="ID[:KIND]", parser=_device, help="A device, and its kind of agent; repeatable."),
+]
+
+
+def _agent(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", text):
+        raise typer.BadParameter(f"{text!r} is no kind of agent: lower-case letters, digits and dashes, at most 63")
+    return text
+
+
+Agent = Annotated[
+    Any, typer.Option("--agent", metavar="KIND", parser=_agent, help="Its devices are agents of that kind.")
 ]
 
 

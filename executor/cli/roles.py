@@ -28,7 +28,9 @@ def up(devices: Sequence[str], concurrency: int, flower: int | None, *, as_json:
     _become("up", arguments, as_json=as_json, config=config, environ=dict(os.environ))
 
 
-def worker(devices: Sequence[str], concurrency: int, *, as_json: bool, config: Path | None) -> NoReturn:
+def worker(
+    devices: Sequence[str], agent: str | None, concurrency: int, *, as_json: bool, config: Path | None
+) -> NoReturn:
     """Become the parent of a worker; the device may also stand in REX_DEVICE.
 
     Raises:
@@ -38,6 +40,8 @@ def worker(devices: Sequence[str], concurrency: int, *, as_json: bool, config: P
     if not listed:
         raise SettingsInvalid("a worker serves a device: name it, as in `rex worker --device edge-1`")
     environ = _addressed(config)
+    if agent is not None:
+        listed = [name if ":" in name else f"{name}:{agent}" for name in listed]
     arguments = [*_devices(listed), "--concurrency", str(concurrency)]
     _become("worker", arguments, as_json=as_json, config=config, environ=environ)
 

@@ -7,7 +7,7 @@ from typing import Any
 from executor.catalogue import InstalledCatalogue
 from executor.documents import load_file
 from executor.model.errors import NotAvailable, Problem, StrategyInvalid
-from executor.model.strategy import Strategy
+from executor.model.strategy import Defaults, Strategy
 from executor.validation import check, check_context, check_inputs, convert_input
 
 LOCAL = "local"
@@ -79,9 +79,19 @@ def read_strategy(file: Path) -> tuple[Strategy, dict[str, Any], tuple[Problem, 
 
 
 def devices_of(strategy: Strategy) -> list[str]:
-    """Every device that the strategy names, in its order; and `LOCAL` when an action names none."""
-    default = strategy.defaults.device if strategy.defaults else None
-    actions = [action.device or default or LOCAL for action in strategy.all_actions()]
+    """Every device that the strategy names, in its order, with a colon and its kind where it is an agent.
+
+    An action without a device needs `LOCAL`, or for an agent one that is called by its kind.
+    """
+    defaults = strategy.defaults or Defaults()
+    agents: dict[str, str] = {}
+    actions = []
+    for action in strategy.all_actions():
+        kind = action.agent or defaults.agent
+        actions.append(action.device or defaults.device or kind or LOCAL)
+        if kind:
+            agents[actions[-1]] = kind
     probes = strategy.rollback.verify or [] if strategy.rollback else []
     others = [*(probe.device for probe in probes), *(entry.device for entry in strategy.snapshot or [])]
-    return list(dict.fromkeys([*actions, *filter(None, others)]))
+    named = dict.fromkeys([*actions, *filter(None, others)])
+    return [f"{name}:{agents[name]}" if name in agents else name for name in named]

@@ -86,6 +86,8 @@ class Step(Frozen):
 
     id: str
     device: str
+    agent: str | None = None
+    """The kind of agent that must serve that device."""
     call: Call
     way_back: WayBack = WayBack()
     method: Literal["execute", "compensate"] = "execute"

@@ -79,11 +79,17 @@ def _checked(data: Any, catalogue: ActionCatalogue, report: Report) -> Strategy 
         check_call(call, types, report)
     Conditions(written, ranks, types, report).check_all()
     check_taking_back(written, types, report)
-    rollback = data.get("rollback")
-    if not (isinstance(rollback, dict) and rollback.get("mechanism") == "none"):
+    if not _is_held_otherwise(data):
         for action in written.actions:
             check_way_back(action, types, report)
     return strategy
+
+
+def _is_held_otherwise(data: dict[str, Any]) -> bool:
+    """Whether a missing way back is no reason to warn: nothing is taken back, or a snapshot may hold what was done."""
+    rollback = data.get("rollback")
+    mechanism = rollback.get("mechanism") if isinstance(rollback, dict) else None
+    return mechanism == "none" or (bool(data.get("snapshot")) and mechanism in (None, "adaptive", "snapshot"))
 
 
 def _modelled(written: Written, report: Report) -> Strategy | None:

@@ -17,7 +17,6 @@ NOT_YET: tuple[tuple[str, str, Any, tuple[Any, ...]], ...] = (
     ("rollback", "max_depth", _ANY, (None, 10)),
     ("action", "devices", _ANY, (None,)),
     ("action", "max_unavailable", _ANY, (None,)),
-    ("action", "agent", _ANY, (None,)),
     ("action", "capabilities", _ANY, (None, [])),
     ("action", "approval", _ANY, (None,)),
     ("action", "timeout", ("adaptive",), ()),

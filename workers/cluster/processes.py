@@ -38,9 +38,10 @@ def child_environment(broker_url: str | None, ledger_url: str | None, state: Pat
 def worker(
     devices: Sequence[str], concurrency: int, *, environ: Mapping[str, str], folder: Path, log: Path | None, name: str
 ) -> Kept:
-    """One process that serves the queues of `devices`."""
-    queues = ",".join(device_queue(device) for device in devices)
-    return _celery_worker(name, queues, concurrency, environ, folder, log)
+    """One process that serves the queues of `devices`: each an id, or ``ID:KIND`` for one that is an agent."""
+    queues = ",".join(device_queue(device.partition(":")[0]) for device in devices)
+    agents = ",".join(device for device in devices if ":" in device)
+    return _celery_worker(name.replace(":", "."), queues, concurrency, {**environ, "REX_AGENTS": agents}, folder, log)
 
 
 def coordinator(*, environ: Mapping[str, str], folder: Path, log: Path | None, name: str = "coordinator") -> Kept:

@@ -71,7 +71,6 @@ actions: [{id: a}, {id: b}, {id: c, with: {url: x}, when: 'true'}]
         ("defaults: {devices: all}", "defaults.devices"),
         ("defaults: {devices: {labels: {zone: a}}}", "defaults.devices"),
         ("defaults: {max_unavailable: 25%}", "defaults.max_unavailable"),
-        ("defaults: {agent: coder}", "defaults.agent"),
         ("defaults: {capabilities: [docker]}", "defaults.capabilities"),
         ("defaults: {approval: {reason: because}}", "defaults.approval"),
         ("defaults: {breaker: web}", "defaults.breaker"),
