@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(tmp_path_factory.mktemp("r"))
     made.coordinator()
     made.worker("edge-1", concurrency=8)
-    made.worker("edge-9", concurrency=8)
+    made.worker("edge-9", concurrency=16)
     try:
         yield made.ready()
     finally:
@@ -271,18 +272,17 @@ def test_a_release_that_does_not_work(cases: Cases, release: str) -> None:
         assert case.report["error"]["action"] == ("healthy-1" if release == "2.1" else "update-1")
 
 
-def test_killed_while_it_is_taken_back(cases: Cases) -> None:
-    """The worker dies in ways back of all runbooks, done or not: nothing is left that is not listed."""
+def test_killed_on_the_way_there_and_back(cases: Cases) -> None:
+    """The worker dies in changes and in ways back of all runbooks, done or not: nothing is left that is not listed."""
     seed = int(os.environ.get("REX_RUNBOOK_SEED", random.SystemRandom().randrange(2**32)))
     sys.stdout.write(f"seed {seed}\n")
     chance = random.Random(seed)
     held = []
-    for name in sorted(WANTED):
-        steps = list(mutating(name))
-        for how in ("hold", "hold-done"):
-            step = chance.choice(steps[:-1])
-            held.append(Fault(how, step=f"undo-{step}", times=1))
-            cases.begin(name, step, Fault("refuse", step=steps[-1]), held[-1], device="edge-9", within="1s")
+    for name, how, where in product(sorted(WANTED), ("hold", "hold-done"), ("", "undo-")):
+        *steps, last = mutating(name)
+        step = chance.choice(steps)
+        held.append(Fault(how, step=where + step, times=1))
+        cases.begin(name, step, held[-1], Fault("refuse", step=last), device="edge-9", within="1s")
     for fault in held:
         wait_until(fault.reached.is_set, description=f"seed {seed}: {fault.step} is asked for")
     cases.cluster.kill("edge-9")
