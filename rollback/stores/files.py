@@ -168,21 +168,25 @@ class FileStore:
     def _bad(self, names: list[str]) -> list[str]:
         return [name for name in names if not self._is_whole(name)]
 
-    def _make_room(self, size: int) -> None:
-        """Count what is kept now and then, not for every save: other processes write here too."""
+    def _make_room(self, size: int, unwritten: int = 0) -> None:
+        """Count what is kept now and then, not for every save: other processes write here too.
+
+        Args:
+            unwritten: bytes that were made room for before, and are not on the disk yet.
+        """
         with self._lock:
             stale = time.monotonic() - self._counted_at > _RECOUNT_S or self._since > _RECOUNT_BYTES
             full = self._used + size > self.max_bytes
         if stale or full:
-            self._count()
+            self._count(unwritten)
         with self._lock:
             if self._used + size > self.max_bytes:
                 raise too_much(f"in {self.root}", size, self._used, self.max_bytes)
             self._used += size
             self._since += size
 
-    def _count(self) -> int:
-        used = sum(kept.size for kept in self._objects.all())
+    def _count(self, unwritten: int = 0) -> int:
+        used = unwritten + sum(kept.size for kept in self._objects.all())
         with suppress(FileNotFoundError), os.scandir(self._packs.root) as packs:
             for each in packs:
                 with suppress(FileNotFoundError):

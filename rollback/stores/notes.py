@@ -18,7 +18,7 @@ class Notes:
         place = self._place(key)
         temporary = place.parent / f".{secrets.token_hex(8)}"
         with suppress(OSError):
-            self.root.mkdir(mode=0o700, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
             temporary.replace(place)

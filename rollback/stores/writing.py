@@ -42,6 +42,11 @@ class _Growing:
         if len(self._waiting) >= _BUFFER_BYTES:
             self._flush()
 
+    @property
+    def unwritten(self) -> int:
+        """Bytes that wait in memory."""
+        return len(self._waiting)
+
     def finish(self) -> None:
         """All of it on the disk."""
         table = table_of(self.rows)
@@ -65,10 +70,10 @@ class PackBatch:
     """Takes contents from any number of threads. `finish` makes them count, `give_up` removes them.
 
     Args:
-        room: raises `ActionError` unless so many further bytes may be written.
+        room: raises `ActionError` unless so many further bytes may be written, besides so many that wait for it.
     """
 
-    def __init__(self, packs: Packs, room: Callable[[int], None]) -> None:
+    def __init__(self, packs: Packs, room: Callable[[int, int], None]) -> None:
         self._packs = packs
         self._room = room
         self._lock = threading.Lock()
@@ -92,7 +97,7 @@ class PackBatch:
         head = head_of(name, len(content), codec, len(stored))
         with self._lock:
             if name not in self._added:
-                self._room(len(head) + len(stored))
+                self._room(len(head) + len(stored), self._growing.unwritten if self._growing else 0)
                 try:
                     self._append(name, head, stored)
                 except OSError as error:

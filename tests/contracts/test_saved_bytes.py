@@ -71,6 +71,80 @@ def test_room_is_counted_anew_after_pruning(make: Make) -> None:
     assert store.save(NOISE[100:190])
 
 
+def save_together(store: FileStore | MemoryStore, *contents: bytes | None) -> list[str]:
+    with store.batch() as batch:
+        return [batch.add(content) for content in contents]  # type: ignore[arg-type]
+
+
+def test_a_batch_counts_when_it_ends(make: Make) -> None:
+    """Many contents, some twice, each found again; what was there before takes no more room."""
+    store = make()
+    contents = [b"%d" % number * 50 for number in range(300)] + [b"", NOISE[:5000], NOISE]
+    with store.batch() as batch:
+        names = [batch.add(content) for content in [*contents, *contents]]
+    assert names[:303] == names[303:] == [hashlib.sha256(content).hexdigest() for content in contents]
+    assert [store.load(name) for name in names] == [*contents, *contents]
+    room = store.room()
+    with store.batch() as batch:
+        assert batch.add(contents[7]) == names[7]
+    assert store.room() == room
+    assert store.damaged(names) == []
+
+
+def test_nothing_of_a_batch_counts_that_was_broken_off(make: Make) -> None:
+    """What it raised comes out, and the store is as before."""
+    store = make()
+    room = store.room()
+    with pytest.raises(TypeError):
+        save_together(store, NOISE, None)
+    name = hashlib.sha256(NOISE).hexdigest()
+    assert store.damaged([name]) == [name]
+    assert store.room() == room
+
+
+def test_a_batch_that_does_not_fit_is_refused(make: Make) -> None:
+    """By the limit that holds for all kinds of saving together."""
+    store = make(max_bytes=10_000)
+    store.save(NOISE[:4000])
+    with pytest.raises(ActionError, match="of 10000 bytes are used; nothing was changed") as caught:
+        save_together(store, NOISE[4000:8000], NOISE[8000:12000])
+    assert caught.value.classification.type == "resource"
+    assert store.room() == 6000, "nothing of it stays"
+
+
+def test_what_is_missing_is_told(make: Make) -> None:
+    """In a question about many."""
+    store = make()
+    with store.batch() as batch:
+        names = [batch.add(b"%d" % number) for number in range(200)]
+    missing = [hashlib.sha256(b"never %d" % number).hexdigest() for number in range(100)]
+    assert set(store.damaged([*names, store.save(b"single"), *missing])) == set(missing)
+
+
+def test_a_batch_is_pruned_by_age_and_kept_by_name(make: Make) -> None:
+    """Saving again, or looking whether all is still there, makes it young."""
+    store = make()
+    with store.batch() as batch:
+        first = batch.add(b"first")
+    with store.batch() as batch:
+        second = batch.add(b"second")
+        assert batch.refresh([first])
+        assert not batch.refresh([first, "0" * 64])
+    assert store.prune(3600) == 0
+    assert store.prune(0, {second}) == 1
+    assert store.damaged([first, second]) == [first]
+    assert store.prune(0) == 1
+
+
+def test_hints_are_kept(make: Make) -> None:
+    """The last one under a key."""
+    store = make()
+    assert store.noted("key") is None
+    store.note("key", "one")
+    store.note("key", "two")
+    assert store.noted("key") == "two"
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> FileStore:
     return FileStore(tmp_path / "deep" / "store")
