@@ -1,5 +1,6 @@
 """`snapshot.files` when things go wrong: kills, damage, files that do not hold still, links that lead elsewhere."""
 
+import itertools
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from support.worlds import ROOT, Bench
 from executor.action import Undo
 from executor.model.errors import ActionError
 from rollback.stores import FileStore
+from workers.actions.pace import Pace
 from workers.actions.snapshot_files import SnapshotFiles
 from workers.actions.tree_save import PIECE_BYTES
 from workers.run import ActionRun, perform
@@ -29,6 +31,7 @@ import json, sys, time
 from pathlib import Path
 from executor.action import Undo
 from rollback.stores import FileStore
+from workers.actions.pace import Pace
 from workers.actions.snapshot_files import SnapshotFiles
 from workers.run import ActionRun
 kind, (tree, store, steps, data) = SnapshotFiles(), json.loads(sys.argv[1])
@@ -248,6 +251,7 @@ def test_what_may_not_be_read_is_refused_by_name(bench: Bench, tmp_path: Path) -
 import os, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from support.worlds import Bench
+from workers.actions.pace import Pace
 from workers.actions.snapshot_files import SnapshotFiles
 bench = Bench()
 os.setuid(65534)
@@ -275,21 +279,15 @@ def test_a_store_that_fills_up_keeps_nothing_half(bench: Bench, tree: Path) -> N
 
 
 def test_progress_is_told_now_and_then(bench: Bench, tmp_path: Path) -> None:
-    """A long one is heard of, and not for each file."""
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    for number in range(3000):
-        (tree / str(number)).write_bytes(b"%d" % number)
-    rounds = 0
+    """A long one is heard of a few times a second, and not for each file."""
+    pace, steps = Pace(bench.run(FILES, path=str(tmp_path)), 1_000_000_000), itertools.count()
 
     def heard() -> bool:
-        nonlocal rounds
-        rounds += 1
-        (tree / "0").write_text(str(rounds))
-        bench.saved = FileStore(tmp_path / f"store{rounds}")  # type: ignore[assignment]
-        bench.begin(FILES, path=str(tree))
-        return bool(bench.progress)
+        for _ in range(1000):
+            pace.step(1, f"file{next(steps)}")
+        return len(bench.progress) == 2
 
-    wait_until(heard, description="some progress")
-    assert len(bench.progress) < 30
-    assert 0 < bench.progress[0][0] <= 1
+    wait_until(heard, description="progress was told twice")
+    assert next(steps) > 2000
+    assert 0 < bench.progress[0][0] < bench.progress[1][0] < 1
+    assert bench.progress[0][1].startswith("file")
