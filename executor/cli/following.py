@@ -110,10 +110,26 @@ class Follower:
     """Shows one execution to a view."""
 
     def __init__(
-        self, client: ResolutionClient, execution: str, view: View, progress: Progress, *, after: int = 0
+        self,
+        client: ResolutionClient,
+        execution: str,
+        view: View,
+        progress: Progress,
+        *,
+        after: int = 0,
+        command: str = "rex",
     ) -> None:
-        """Begins behind the event with the number `after`."""
+        """
+        Args:
+            client: of the cluster.
+            execution: its id.
+            view: what it is shown to.
+            progress: what the view draws.
+            after: begin behind the event of this number.
+            command: how another terminal reaches the cluster.
+        """
         self._after = after
+        self._command = command
         self._client = client
         self._execution = execution
         self._view = view
@@ -176,6 +192,8 @@ class Follower:
             self._progress.expect((name, one["device"] or "") for name, one in told.items())
         self._progress.apply(event)
         self._view.event(event)
+        if event["event"] == "rollback:waiting":
+            self._view.tell(f"choose with: {self._command} rollback {self._execution} --choose")
 
     def _look_for_a_coordinator(self) -> None:
         if not any("control" in worker["queues"] for worker in self._client.devices()):

@@ -38,7 +38,7 @@ def _said(name: str, data: dict[str, Any]) -> str:
 def _waiting(data: dict[str, Any]) -> str:
     return (
         f"rollback waits for a person's choice, at most {data['wait_ms'] / 1000:g} s, about "
-        f"{', '.join(data.get('offer', {}).get('actions', ()))}: `rex rollback ID --choose`"
+        f"{', '.join(data.get('offer', {}).get('actions', ()))}"
     )
 
 

@@ -1,5 +1,6 @@
 """`rex run`, `rex submit`, `rex watch`: hand a strategy over, and follow it."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,8 @@ def _follow(
     progress = Progress()
     with cluster.client() as client:
         view = view_for(progress, title, as_json=as_json, interval_s=cluster.interval_s)
-        follower = Follower(client, execution, view, progress)
+        command = f"REX_STATE_DIR={shlex.quote(str(own.folder))} rex" if own is not None else "rex"
+        follower = Follower(client, execution, view, progress, command=command)
         try:
             with view:
                 report = follower.follow(

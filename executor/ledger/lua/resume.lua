@@ -1,13 +1,16 @@
 -- A person lets an execution go on that was to be taken back. ARGV: E, what was chosen, timeout in ms, who, then the
--- actions of its stage that run (again).
+-- actions of its stage that run (again). What was broken off, and may not run twice, is asked for first.
 local E = ARGV[1]
 local x = load(E)
 if not x or x.state ~= 'rolling_back' or x.gen ~= 0 or x.stage < 0 then return answer('noop') end
 strike('rb:' .. E)
 for i = 5, #ARGV do
   local name = key('a', E, 0, ARGV[i])
+  local v = redis.call('HMGET', name, 'status', 'effect')
+  local broken = v[1] == 'cancelled' and (RANK[v[2]] or 0) > 0 and not rule_of(E, 0, ARGV[i]).id
   redis.call('HDEL', name, 'outcome', 'fatal', 'finished', 'settled', 'settlement', 'probe', 'attempt', 'takeovers', 'unserved')
   redis.call('HSET', name, 'status', 'ready', 'token', '', 'nonce', '', 'since', NOW)
+  if broken then redis.call('HSET', name, 'probe', 1) end
 end
 redis.call('HSET', key('x', E), 'state', 'running', 'left', #ARGV - 4, 'mode', '', 'outcome', '', 'opened', NOW,
   'chosen', ARGV[2])
