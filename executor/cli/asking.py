@@ -35,7 +35,8 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         say_json(report)
         return
-    rows = [
+    rows = [(one["id"], one["status"], one["device"], "", "", "") for one in report["snapshots"]]
+    rows += [
         (name, one["status"], one["device"] or "", one["attempts"] or "", _took(one), one["undo"] or "")
         for name, one in report["actions"].items()
     ]

@@ -20,6 +20,9 @@ def check_taking_back(written: Written, types: Types, report: Report) -> None:
     if mechanism == "snapshot" and not written.data.get("snapshot"):
         remedy = "list under `snapshot` what is to be saved before the first action"
         report.error(("rollback", "mechanism"), "there is no snapshot to take the execution back by", remedy)
+    if mechanism == "phased" and not rollback.get("verify"):
+        message = "`phased` stops where a probe does not hold, and there is none"
+        report.warning(("rollback", "mechanism"), message, "write `rollback.verify`, or another mechanism")
     if mechanism == "partial" and not named:
         report.error(("rollback", "mechanism"), "`partial` takes back named actions", "name them in `rollback.actions`")
     if not isinstance(named, list) or not named:

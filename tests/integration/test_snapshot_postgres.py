@@ -162,10 +162,14 @@ def test_a_restore_killed_anywhere_is_nothing_or_all(
         assert postgres.content(database) == before
         postgres.sql("TRUNCATE plain; ALTER TABLE plain ADD COLUMN zz int", database)
 
+    def nothing_happened() -> None:
+        nobody_else(postgres, database)
+        assert postgres.sql("SELECT zz FROM plain", database) == ""
+
     def check() -> None:
         assert postgres.content(database) == before
 
-    assert kill_at_every_step(bench, POSTGRES, data, spoil, check, **where) >= 4
+    assert kill_at_every_step(bench, POSTGRES, data, spoil, check, nothing_happened, **where) >= 4
 
 
 def nobody_else(postgres: PostgresServer, database: str) -> None:
@@ -174,7 +178,8 @@ def nobody_else(postgres: PostgresServer, database: str) -> None:
 
 
 def test_a_script_that_ends_early_changes_nothing(bench: Bench, postgres: PostgresServer, database: str) -> None:
-    """Cancelled when all but the COMMIT is sent: psql commits nothing by itself."""
+    """Cancelled when all but the COMMIT is done: psql commits nothing by itself."""
+    postgres.sql("CREATE VIEW shop.zz AS SELECT 1 AS lastly; GRANT SELECT (lastly) ON shop.zz TO PUBLIC", database)
     where = place(postgres, database)
     data = take(bench, where)
     postgres.sql(SPOIL, database)
@@ -184,6 +189,11 @@ def test_a_script_that_ends_early_changes_nothing(bench: Bench, postgres: Postgr
 
     def cancel_before_commit() -> None:
         if next(steps) == 3:  # the restore itself, its only piece, its end
+            state = f"SELECT state FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'rex'"
+            wait_until(
+                lambda: postgres.sql(f"{state} AND query LIKE '%lastly%'") in ("idle", "idle in transaction"),
+                description="psql has done all that it was given",
+            )
             raise ActionCancelled("cancelled")
 
     run._guard = cancel_before_commit
@@ -225,6 +235,11 @@ def test_locks_of_others_end_it_with_a_clear_error(bench: Bench, postgres: Postg
             ) as caught:
                 call()
             assert caught.value.classification.retryable
+    assert postgres.content(database) == before
+    postgres.sql("DROP TABLE shop.basket", database)
+    with holding(postgres, database, "shop.customer"), pytest.raises(ActionError, match="others hold a lock"):
+        restore(bench, only, named)  # only the foreign key waits
+    restore(bench, where, data)
     assert postgres.content(database) == before
 
 

@@ -42,14 +42,20 @@ def kill_at_every_step(
     data: Json,
     spoil: Callable[[], None],
     check: Callable[[], None],
+    between: Callable[[], None] = lambda: None,
     **parameters: object,
 ) -> int:
-    """For each step: `spoil` the world, let the restore die there, restore again, `check`; the number of deaths."""
+    """For each step: `spoil` the world, let the restore die there, look in `between`, restore again, `check`.
+
+    Returns:
+        The number of deaths.
+    """
     step = 1
     while True:
         spoil()
         died = restore_killed_at(bench, kind, data, step, **parameters)
         if died:
+            between()
             kind.restore(bench.run(kind, key="another key", **parameters), data, Undo(snapshot=data))
         check()
         if not died:

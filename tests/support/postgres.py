@@ -46,7 +46,8 @@ class PostgresServer:
         subprocess.run(
             [
                 *self._as_user(), str(self.programs / "initdb"), "--pgdata", str(self.folder / "data"),
-                "--username=rex", "--auth=scram-sha-256", f"--pwfile={passwords}", "--encoding=UTF8", "--locale=C", "--no-sync",
+                "--username=rex", "--auth=scram-sha-256", f"--pwfile={passwords}",
+                "--encoding=UTF8", "--locale=C", "--no-sync",
             ],
             cwd="/", check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -128,6 +128,7 @@ def execute(run: Run, connection: Connection, script: Iterable[bytes]) -> None:
             with os.fdopen(writer, "wb") as sink:
                 for block in script:
                     sink.write(block)
+                    sink.flush()
         except BrokenPipeError:
             pass  # it has ended: why, it says itself
         _refuse_failed(run, connection, "psql", beside.finished())

@@ -45,7 +45,6 @@ def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: 
         crash_point("begin", execution)
         rollback().rollback(execution)
 
-
     @app.task(name=PREVIEW_ROLLBACK, shared=False)  # type: ignore[untyped-decorator]
     def preview(execution: Any = None, request: Any = None, key: Any = None, *_: Any, **__: Any) -> None:
         _expect(is_execution_id(execution) and isinstance(request, dict) and is_execution_id(key))

@@ -109,10 +109,14 @@ class MemoryRollbacks(MemoryActions):
             do.strike("rb:" + execution)
             for name in listed:
                 fields = x.action(0, name)
+                # what was broken off, and may not run twice, is asked for first
+                broken = fields.get("status") == "cancelled" and fields.get("effect", "none") != "none"
                 for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
                              "unserved"):  # fmt: skip
                     fields.pop(gone, None)
                 fields.update(status="ready", token="", nonce="", since=str(do.now))
+                if broken and "id" not in x.rule(0, name):
+                    fields["probe"] = "1"
             x.put(
                 state="running", left=len(listed), mode="", outcome="", opened=do.now, chosen=chosen.model_dump_json()
             )

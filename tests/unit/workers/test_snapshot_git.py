@@ -364,6 +364,18 @@ def test_a_lock_at_the_restore_changes_nothing(bench: Bench, work: Work) -> None
     assert work.seen() == spoiled
 
 
+def test_the_lock_of_a_killed_restore_is_taken_over(bench: Bench, work: Work) -> None:
+    """It was to become the index: it is told from that of another git by its bytes."""
+    before = work.seen()
+    data = take(bench, work)
+    index = (work.path / ".git/index").read_bytes()
+    spoil(work)
+    (work.path / ".git/index.lock").write_bytes(index)
+    restore(bench, work, data)
+    assert work.seen() == before
+    assert not (work.path / ".git/index.lock").exists()
+
+
 def test_objects_that_are_gone_are_found_before_anything_is_changed(bench: Bench, work: Work) -> None:
     """What was staged at the take, and pruned since."""
     data = take(bench, work)

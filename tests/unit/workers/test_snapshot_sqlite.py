@@ -141,12 +141,19 @@ def test_a_restore_killed_anywhere_and_called_again_is_exact(bench: Bench, tmp_p
     before = rows(path)
     data = bench.begin(SQLITE, path=str(path)).snapshot
     assert data is not None
-    deaths = kill_at_every_step(bench, SQLITE, data, lambda: spoil(path), lambda: equal(path, before), path=str(path))
-    assert deaths > 5
+    spoiled = before[:0]
 
+    def ruin() -> None:
+        spoil(path)
+        spoiled[:] = rows(path)
 
-def equal(path: Path, before: list[tuple[object, ...]]) -> None:
-    assert rows(path) == before
+    def check() -> None:
+        assert rows(path) == before
+
+    def all_or_nothing() -> None:
+        assert rows(path) in (before, spoiled)
+
+    assert kill_at_every_step(bench, SQLITE, data, ruin, check, all_or_nothing, path=str(path)) > 5
 
 
 def test_a_database_that_is_gone_is_put_in_place_with_its_mode(bench: Bench, path: Path) -> None:
