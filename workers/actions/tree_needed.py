@@ -2,6 +2,9 @@
 
 import os
 import stat
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from executor.action import Run
 from executor.model.errors import ActionError
@@ -9,6 +12,9 @@ from workers.actions.tree_entries import Entry, open_below
 
 _HELD_BYTES = 64 << 20
 """So much is kept in memory from its verification until it is written; more is read twice."""
+_MANY = 4
+_AHEAD = 8
+_THREADS = 2
 
 
 class Needed:
@@ -21,8 +27,26 @@ class Needed:
         self._held: dict[str, bytes] = {}
         self._verify([entry for entry in self._files(entries) if entry.content])
 
-    def load(self, name: str) -> bytes:
-        """A verified content."""
+    def pieces(self, entry: Entry) -> Iterator[bytes]:
+        """The content of a file, verified; of a large one the next pieces are read while one is written."""
+        if len(entry.content) < _MANY:
+            yield from map(self._load, entry.content)
+            return
+        with ThreadPoolExecutor(_THREADS, "rex-load") as threads:
+            waiting: deque[Future[bytes]] = deque()
+            try:
+                for name in entry.content:
+                    if self._run.cancelled():
+                        self._run.proceed()
+                    waiting.append(threads.submit(self._load, name))
+                    if len(waiting) >= _AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _load(self, name: str) -> bytes:
         content = self._held.get(name)
         return self._run.saved.load(name) if content is None else content
 

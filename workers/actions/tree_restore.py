@@ -17,6 +17,7 @@ from workers.actions.tree_needed import Needed
 from workers.actions.tree_outcome import Outcome
 from workers.actions.tree_put import (
     opened,
+    remove_begun,
     same_bytes,
     set_attributes,
     set_link_attributes,
@@ -81,6 +82,7 @@ class TreeRestore:
             except FileNotFoundError:
                 return  # it was not there, and its directory is not either
             handles.append(handle)
+            remove_begun(handle, self._prefix)
             now, its = _state(handle, name), os.fstat(handle)
             if entry is not None:
                 self._one(handle, its, name, entry, now)
@@ -158,7 +160,7 @@ class TreeRestore:
             if now is not None and self._is_foreign(now):
                 self._outcome.changed.append(entry.path)
                 return
-            self._put(handle, name, lambda temporary: write_file(temporary, handle, entry, self._pieces(entry)))
+            self._put(handle, name, lambda temporary: write_file(temporary, handle, entry, self._needed.pieces(entry)))
         elif not self._needed.is_untouched(entry, now):
             self._repair(handle, name, entry, now)
         if now is not None and now.st_nlink > 1:
@@ -271,11 +273,6 @@ class TreeRestore:
         finally:
             os.close(fd)
         return left
-
-    def _pieces(self, entry: Entry) -> Iterator[bytes]:
-        for name in entry.content:
-            self._go_on()
-            yield self._needed.load(name)
 
     def _go_on(self) -> None:
         if self._run.cancelled():

@@ -106,6 +106,21 @@ def test_a_killed_restoring_is_done_again(bench: Bench, tree: Path, step: int) -
     assert described(tree) == before
 
 
+def test_a_killed_restoring_of_a_single_file_leaves_nothing_beside_it(bench: Bench, tree: Path) -> None:
+    """What it had begun lies in a directory that is not part of the snapshot."""
+    run = bench.begin(FILES, path=str(tree / "large"))
+    (tree / "large").write_bytes(b"changed")
+    before = sorted(path.name for path in tree.iterdir())
+    steps = next(step for step in range(1, 50) if killed_at(step, tree / "large", bench, run.snapshot) and begun(tree))
+    assert steps > 1
+    restore(bench, run)
+    assert sorted(path.name for path in tree.iterdir()) == before
+
+
+def begun(folder: Path) -> bool:
+    return any(path.name.startswith(".rex-") for path in folder.iterdir())
+
+
 @pytest.mark.parametrize("step", [1, 10, 20, 40])
 def test_a_killed_saving_leaves_the_store_sound(bench: Bench, tree: Path, step: int) -> None:
     """What it had written is nobody's, and is pruned; the next one saves all."""
