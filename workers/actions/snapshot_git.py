@@ -48,8 +48,8 @@ class Git(SnapshotType):
 
     class Results(BaseModel):
         path: str = Field(description="With symbolic links resolved")
-        branch: str | None = Field(description="The branch that HEAD stood on; None: detached")
-        commit: str | None = Field(description="The commit of HEAD; None: there was none yet")
+        branch: str | None = Field(description="The branch that HEAD stood on; null: detached")
+        commit: str | None = Field(description="The commit of HEAD; null: there was none yet")
         files: int = Field(description="How many files and links were saved")
         bytes: int = Field(description="Size of all files together, before compression")
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -9,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BaseModel, Field, StringConstraints
 
 from executor.action import Json, Run, Snapshot, Undo
-from executor.model.durations import Duration, parse_duration
+from executor.model.durations import Duration
 from executor.model.errors import CONFIGURATION, ActionError
 from executor.model.strategy import Model
 from executor.snapshot import SnapshotType
@@ -54,13 +55,11 @@ class Postgres(SnapshotType):
         tables: Annotated[list[Table], Field(min_length=1)] | None = Field(
             None, description="`schema.table`, as they are written in the catalogue; default: the whole database"
         )
-        lock_timeout: Duration = Field(
-            default_factory=lambda: parse_duration("5s"), description="How long to wait for the locks of others"
-        )
+        lock_timeout: Duration = Field(timedelta(seconds=5), description="How long to wait for the locks of others")
 
     class Results(BaseModel):
-        database: str
-        tables: list[str] | None = Field(description="None: the whole database")
+        database: str = Field(description="Its name, as the server says it")
+        tables: list[str] | None = Field(description="Null: the whole database")
         bytes: int = Field(description="Size of what was saved")
         server_version: int = Field(description="Its major version")
 

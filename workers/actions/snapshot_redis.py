@@ -44,7 +44,7 @@ class Redis(SnapshotType):
     class Results(BaseModel):
         keys: int = Field(description="How many keys were saved")
         bytes: int = Field(description="Size of what was saved")
-        patterns: list[str]
+        patterns: list[str] = Field(description="As given")
 
     def problems(self, parameters: Json) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []

@@ -2,12 +2,13 @@
 
 import os
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
 from executor.action import Json, Run, Snapshot, Undo
-from executor.model.durations import Duration, parse_duration
+from executor.model.durations import Duration
 from executor.model.errors import CONFIGURATION, TRANSIENT, ActionError, ChangedSince
 from executor.model.strategy import Model
 from executor.snapshot import SnapshotType
@@ -41,9 +42,7 @@ class Sqlite(SnapshotType):
         missing_ok: bool = Field(
             False, description="Whether it may be missing; then restoring removes what the run created there"
         )
-        busy_timeout: Duration = Field(
-            default_factory=lambda: parse_duration("5s"), description="How long to wait for the locks of others"
-        )
+        busy_timeout: Duration = Field(timedelta(seconds=5), description="How long to wait for the locks of others")
 
     class Results(BaseModel):
         path: str = Field(description="With symbolic links resolved")
