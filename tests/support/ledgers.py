@@ -9,7 +9,7 @@ from executor.ledger.memory import MemoryLedger
 from executor.ledger.valkey import ValkeyLedger
 from executor.model.execution import Answer, Claimed, Ended, Outgoing, Settled
 from executor.model.plan import Call, Plan, Stage, Step, group, sequence
-from executor.model.rollback import Chosen
+from executor.model.rollback import Choices, Chosen, RollbackRequest
 
 AnyLedger = MemoryLedger | ValkeyLedger
 
@@ -54,12 +54,48 @@ class Tried:
         assert self.ledger.create(self.id, plan, steps, **{**settings, "max_failures": None, **more})
         return self
 
-    def begin(self, *stages: tuple[Stage, list[Step]], timeout_s: float = 60.0, generation: int = 0) -> bool:
+    def begin(
+        self, *stages: tuple[Stage, list[Step]], timeout_s: float = 60.0, generation: int = 0, chosen: Chosen = CHOSEN,
+        remaining: Iterable[dict[str, Any]] = (),
+    ) -> bool:  # fmt: skip
         plan = Plan(stages=tuple(stage for stage, _ in stages))
         steps = {one.id: one for _, listed in stages for one in listed}
         return self.ledger.begin_rollback(
-            self.id, generation, plan, steps, remaining=[], timeout_s=timeout_s, chosen=CHOSEN
+            self.id, generation, plan, steps, remaining=list(remaining), timeout_s=timeout_s, chosen=chosen
         )
+
+    def complete(self, names: str = "a b") -> "Tried":
+        """Run a group of actions to the end of the execution."""
+        self.start(in_group(names)).do(*names.split())
+        assert self.ledger.advance(self.id, 0, 0)
+        assert self.ledger.conclude(self.id, "completed")
+        return self
+
+    def fail(self) -> "Tried":
+        """Run ``a``, and fail at ``b``: it is about to be taken back."""
+        self.start(in_group("a b")).do("a")
+        self.do("b", status="failed")
+        return self
+
+    def go_back(
+        self, generation: int, status: str = "succeeded", outcome: str = "failed", rollback: str = "completed"
+    ) -> None:
+        """One way back of one step, ``u``, to its end."""
+        assert self.begin(in_group([step("u", purpose="undo", undoes="a", on_failure="continue")]))
+        self.do("u", status=status, generation=generation)
+        assert self.ledger.advance(self.id, generation, 0)
+        assert self.ledger.conclude(self.id, outcome, rollback=rollback)
+
+    def go_back_empty(self, outcome: str) -> None:
+        """A way back without a step, to its end."""
+        assert self.begin()
+        assert self.ledger.conclude(self.id, outcome, rollback="completed")
+
+    def reopen(self, key: str = "k1", **wanted: Any) -> tuple[str, str]:
+        return self.ledger.reopen(self.id, RollbackRequest(**{"by": "ann", **wanted, "key": key}))
+
+    def choose(self, key: str = "c1", **choices: Any) -> tuple[str, str]:
+        return self.ledger.choose(self.id, Choices(choices=choices, by="ann", key=key))
 
     def ask(
         self, *names: str, holder: str = "w1", nonce: str = "", generation: int = 0, park: bool = True

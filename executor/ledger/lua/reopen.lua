@@ -11,7 +11,7 @@ local outcome = x.state
 if outcome == 'completed' then outcome = 'rolled_back' end
 redis.call('HSET', key('x', E), 'state', 'rolling_back', 'gen', 0, 'rb_started', NOW, 'mode', 'rollback', 'outcome', outcome,
   'request', ARGV[2], 'request_key', ARGV[3])
-redis.call('HDEL', key('x', E), 'finished', 'rb_status', 'unplanned', 'stumbled_rolling_back', 'choice', 'halted')
+redis.call('HDEL', key('x', E), 'finished', 'rb_status', 'unplanned', 'stumbled_rolling_back', 'offer', 'choice', 'halted')
 redis.call('ZREM', key('done'), E)
 redis.call('ZADD', key('open'), v[3], E)
 emit(E, 'rollback:started', '"reason":{"type":"Requested","message":' .. q('asked for by ' .. ARGV[4]) .. ',"action":null}')

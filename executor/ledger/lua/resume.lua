@@ -2,7 +2,8 @@
 -- actions of its stage that run (again). What was broken off, and may not run twice, is asked for first.
 local E = ARGV[1]
 local x = load(E)
-if not x or x.state ~= 'rolling_back' or x.gen ~= 0 or x.stage < 0 then return answer('noop') end
+-- after an earlier way back the stage is one of that
+if not x or x.state ~= 'rolling_back' or x.last > 0 or x.stage < 0 then return answer('noop') end
 strike('rb:' .. E)
 for i = 5, #ARGV do
   local name = key('a', E, 0, ARGV[i])
@@ -14,7 +15,7 @@ for i = 5, #ARGV do
 end
 redis.call('HSET', key('x', E), 'state', 'running', 'left', #ARGV - 4, 'mode', '', 'outcome', '', 'opened', NOW,
   'chosen', ARGV[2])
-redis.call('HDEL', key('x', E), 'error', 'rb_started', 'waiting_for', 'offer', 'request', 'request_key')
+redis.call('HDEL', key('x', E), 'error', 'rb_started', 'waiting_for', 'offer', 'choice', 'request', 'request_key')
 redis.call('DEL', key('slots', E), key('wait', E))
 redis.call('ZADD', key('deadlines'), NOW + tonumber(ARGV[3]), E)
 emit(E, 'execution:resumed', '"by":' .. q(ARGV[4]) .. ',"actions":' .. (#ARGV - 4))

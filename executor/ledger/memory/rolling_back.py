@@ -60,7 +60,7 @@ class MemoryRollbacks(MemoryActions):
             outcome = "rolled_back" if x.state == "completed" else x.state
             x.put(state="rolling_back", gen=0, rb_started=do.now, mode="rollback", outcome=outcome)
             x.put(request=request.model_dump_json(), request_key=request.key)
-            x.drop("finished", "rb_status", "unplanned", "stumbled_rolling_back", "choice", "halted")
+            x.drop("finished", "rb_status", "unplanned", "stumbled_rolling_back", "offer", "choice", "halted")
             del self._store.ended[execution]
             self._store.accepted[execution] = x.number("created")
             reason = {"type": "Requested", "message": f"asked for by {request.by}", "action": None}
@@ -104,7 +104,8 @@ class MemoryRollbacks(MemoryActions):
         """Let an execution that was to be taken back go on: these actions of its stage run, again or at last."""
         with self._step() as do:
             x, listed = self._store.executions.get(execution), list(actions)
-            if x is None or x.state != "rolling_back" or x.current != 0 or x.number("stage", -1) < 0:
+            # after an earlier way back the stage is one of that
+            if x is None or x.state != "rolling_back" or x.number("last") > 0 or x.number("stage", -1) < 0:
                 return False
             do.strike("rb:" + execution)
             for name in listed:
@@ -120,7 +121,7 @@ class MemoryRollbacks(MemoryActions):
             x.put(
                 state="running", left=len(listed), mode="", outcome="", opened=do.now, chosen=chosen.model_dump_json()
             )
-            x.drop("error", "rb_started", "waiting_for", "offer", "request", "request_key")
+            x.drop("error", "rb_started", "waiting_for", "offer", "choice", "request", "request_key")
             x.slots.clear()
             x.queue.clear()
             self._store.deadlines[execution] = do.now + round(timeout_s * 1000)
