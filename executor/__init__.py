@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Problem,
         RexError,
         StrategyInvalid,
+        Unanswered,
         UnknownExecution,
         Unreachable,
     )
@@ -78,6 +79,7 @@ __all__ = [  # noqa: RUF022 - a table of contents, in the order in which a reade
     "ActionTimedOut",
     "ActionCancelled",
     "Interrupted",
+    "Unanswered",
     "ChangedSince",
     "Classification",
     "__version__",

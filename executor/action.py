@@ -113,6 +113,8 @@ class Run(Protocol):
     attempt: int
     key: str
     """Idempotency key: the same for every attempt at this action, of no other action."""
+    idempotent: bool
+    """Whether it may run again when nobody knows whether it ran: as the strategy says, else as its type does."""
     log: logging.Logger
     saved: SavedBytes
     roots: tuple[str, ...]
@@ -181,6 +183,10 @@ class ActionType(ABC):
     def way_back(self, parameters: Json) -> WayBack:  # noqa: ARG002 - some types decide by their parameters
         """How it is taken back when the strategy says nothing; `parameters` as written, unrendered."""
         return WayBack.DECLARED
+
+    def repeatable(self, parameters: Json) -> bool:  # noqa: ARG002 - some types decide by their parameters
+        """Whether it may run again when nobody knows whether it ran; `parameters` as written, unrendered."""
+        return self.idempotent
 
     def problems(self, parameters: Json) -> list[tuple[str, str]]:  # noqa: ARG002
         """What `Parameters` cannot say: pairs of path below ``with`` and message."""

@@ -25,6 +25,7 @@ from executor.model.errors import (
     ActionTimedOut,
     Interrupted,
     LedgerFull,
+    Unanswered,
     Unreachable,
 )
 from executor.model.execution import Claimed, Ended
@@ -65,7 +66,7 @@ class _Attempt:
         if isinstance(known, ActionCancelled) and not self.hold.cancelled():
             # nobody asked for it: to be told as cancelled it would pass for an end that was wanted
             known = Interrupted(str(known))
-        if self.effect == "started" and isinstance(known, (ActionTimedOut, ActionCancelled, Interrupted)):
+        if self.effect == "started" and isinstance(known, (ActionTimedOut, ActionCancelled, Interrupted, Unanswered)):
             self.effect = "unknown"
         return known
 

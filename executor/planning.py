@@ -147,7 +147,7 @@ class _Steps:
             success=action.success,
             on_failure=action.on_failure or "rollback",
             fallback=fallback,
-            idempotent=kind.idempotent if action.idempotent is None else action.idempotent,
+            idempotent=kind.repeatable(call.with_) if action.idempotent is None else action.idempotent,
             needs=tuple(needs_of(action)),
             reads=reads,
         )
@@ -223,9 +223,11 @@ class _Steps:
         if said == "none":
             return WayBack(rule="none")
         if isinstance(said, Compensation):
+            own_kind = self._catalogue.get(said.uses)
             return WayBack(
                 rule=said.after,
-                call=self._call(self._catalogue.get(said.uses), said.with_),
+                call=self._call(own_kind, said.with_),
+                idempotent=own_kind.repeatable(said.with_),
                 timeout_s=self._seconds(said.timeout),
                 retry=self._retry(said.retry),
             )

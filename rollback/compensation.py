@@ -223,7 +223,7 @@ class _Planner:
             retry=how.retry,
             on_failure="continue",
             # what restores compares the world with what it saved, so it may run again
-            idempotent=how.rule == "restores",
+            idempotent=how.rule == "restores" or how.idempotent,
             reads=call.reads if probe is None else call.reads | probe.reads,
             undoes=step.id,
             of_fallback=part.of_fallback,

@@ -109,4 +109,5 @@ def _among(best: Sequence[Estimate], facts: Facts) -> tuple[Estimate, list[str]]
 
 def _doubtful(error: Mapping[str, Any] | None) -> bool:
     kind = (error or {}).get("classification") or {}
-    return kind.get("severity") in ("high", "critical") or kind.get("category") == "external"
+    # a verification point that does not hold halts the rollback: only where going on blindly would be worse
+    return kind.get("severity") == "critical"

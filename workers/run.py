@@ -39,6 +39,7 @@ class ActionRun:
         device: str,
         attempt: int,
         key: str,
+        idempotent: bool = False,
         deadline: float,
         saved: SavedBytes,
         cancelled: Callable[[], bool] = lambda: False,
@@ -57,6 +58,7 @@ class ActionRun:
         self.device = device
         self.attempt = attempt
         self.key = key
+        self.idempotent = idempotent
         self.deadline = deadline
         self.saved = saved
         self.snapshot = snapshot

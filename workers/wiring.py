@@ -77,6 +77,7 @@ class DevicePerformer:
             device=step.device,
             attempt=claimed.attempt,
             key=f"{claimed.execution}/{claimed.generation}/{step.id}",
+            idempotent=step.idempotent,
             deadline=deadline,
             cancelled=hold.cancelled,
             guard=hold.guard,

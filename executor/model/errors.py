@@ -13,6 +13,7 @@ RexError
     ├── ActionTimedOut       the attempt's deadline passed
     ├── ActionCancelled      it was told to stop
     ├── Interrupted          its holder died, and nobody knows whether it was done
+    ├── Unanswered           it was sent off, and nobody knows whether it was done; it may be sent again
     ├── ExpressionError      an expression cannot be read, or failed while it ran
     └── ChangedSince         the world is no longer as the action left it: taking back would overwrite
 """
@@ -161,6 +162,12 @@ class Interrupted(ActionError):
     """Its holder died, and nobody knows whether it was done."""
 
     classification = INTERRUPTED
+
+
+class Unanswered(ActionError):
+    """It was sent off, and nobody knows whether it was done; twice is as once, so it may be sent again."""
+
+    classification = NETWORK
 
 
 class ExpressionError(ActionError):

@@ -70,6 +70,8 @@ class WayBack(Frozen):
     changed. none: nothing is to be taken back. lacking: something was changed, and nobody said how to undo it."""
     call: Call | None = None
     """What was declared."""
+    idempotent: bool = False
+    """Whether what was declared may run again when nobody knows whether it ran."""
     timeout_s: float = 30.0
     retry: RetryRule = RetryRule()
 

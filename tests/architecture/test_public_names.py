@@ -39,6 +39,7 @@ PUBLIC = [
     "SnapshotType",
     "Strategy",
     "StrategyInvalid",
+    "Unanswered",
     "Undo",
     "UnknownExecution",
     "Unreachable",

@@ -119,6 +119,7 @@ class RemoteRun:
         self.device: str = request["device"]
         self.attempt: int = request["attempt"]
         self.key: str = request["key"]
+        self.idempotent: bool = request["idempotent"]
         self.snapshot: Json | None = request["snapshot"]
         self.roots: tuple[str, ...] = tuple(request["roots"])
         self.saved = RemoteSaved(worker)

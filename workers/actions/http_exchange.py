@@ -17,12 +17,15 @@ from executor.model.errors import (
     ActionTimedOut,
     Classification,
     Interrupted,
+    Unanswered,
 )
 
 KEEP_BODY = 256 * 1024
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 REPEATABLE = SAFE | {"PUT", "DELETE"}
 _POLL_S = 0.05
+_LATE_FOR_GOOD = Classification("timeout", "high", retryable=False)
+"""Nobody knows whether it was done, and sending it again could do it twice."""
 _T = TypeVar("_T")
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
@@ -38,6 +41,12 @@ class Request:
     json: Any = None
     body: bytes | None = None
     verify_tls: bool = True
+    repeatable: bool = False
+    """Whether sending it again does no harm, whatever its method: it says so, or carries a key."""
+
+    @property
+    def may_repeat(self) -> bool:
+        return self.repeatable or self.method in REPEATABLE
 
     def __repr__(self) -> str:
         return f"{self.method} {self.url}"
@@ -68,6 +77,7 @@ def exchange(request: Request, *, remaining_s: Callable[[], float], cancelled: C
         ActionTimedOut: `remaining_s` came to 0 before the answer was there.
         ActionCancelled: `cancelled` said so.
         Interrupted: it was sent, no answer came, and a repetition could do its work twice.
+        Unanswered: it was sent, no answer came, and it may be sent again.
         ActionError: the server was not reached, or does not speak HTTP.
     """
     begun = time.monotonic()
@@ -105,7 +115,8 @@ async def _bounded(
             await asyncio.wait({task}, timeout=1.0)
             passed = f"{request} after {time.monotonic() - begun:.1f} s"
             if late:
-                raise ActionTimedOut(f"{passed}: no complete answer before the deadline")
+                late_error = f"{passed}: no complete answer before the deadline"
+                raise ActionTimedOut(late_error, None if request.may_repeat else _LATE_FOR_GOOD)
             raise ActionCancelled(f"{passed}: cancelled")
     return task.result()
 
@@ -157,14 +168,23 @@ def _is_loopback(url: str) -> bool:
 
 def _unanswered(request: Request, error: httpx2.HTTPError, passed_s: float) -> ActionError:
     what = f"{request} after {passed_s:.1f} s: {type(error).__name__}: {error or 'no details'}"
-    if isinstance(error, _UNSENT) or request.method in REPEATABLE:
-        return ActionError(what, NETWORK)
-    return Interrupted(f"{what}; the request was sent, and nobody knows whether it was carried out")
+    return ActionError(what, NETWORK) if isinstance(error, _UNSENT) else _in_doubt(request, what)
 
 
-def classification_of(status: int) -> Classification:
-    """Whether asking again can help."""
-    again = status >= 500 or status in (408, 425, 429)
-    if again:
-        return Classification("network", "medium", "recoverable", "transient", retryable=True)
-    return Classification("network", "medium", "fatal", "external", retryable=False)
+def _in_doubt(request: Request, what: str) -> ActionError:
+    told = f"{what}; the request was sent, and nobody knows whether it was carried out"
+    return Unanswered(told) if request.may_repeat else Interrupted(told)
+
+
+def unexpected(request: Request, status: int, what: str) -> ActionError:
+    """The error for an answer with a status that was not expected.
+
+    A gateway may answer for a server that did it all the same; 503, 429 and their like say that it was not begun.
+    """
+    if status in (408, 425, 429, 503):
+        return ActionError(what, Classification("network"))
+    if status >= 500 and request.method not in SAFE:
+        return _in_doubt(request, what)
+    if status >= 500:
+        return ActionError(what, Classification("network"))
+    return ActionError(what, Classification("network", "medium", "fatal", "external", retryable=False))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -10,7 +11,7 @@ from executor.action import ActionType, Found, Json, Run, WayBack
 from executor.model.errors import CONFIGURATION, ActionError
 from executor.model.strategy import Model
 from executor.results import MAX_RESULT_BYTES
-from workers.actions.http_exchange import SAFE, Answer, classification_of, exchange
+from workers.actions.http_exchange import REPEATABLE, SAFE, Answer, exchange, unexpected
 from workers.actions.http_exchange import Request as Exchange
 
 Expected = Annotated[str, StringConstraints(pattern=r"^[1-5]([0-9]{2}|xx)$")] | Annotated[int, Field(ge=100, le=599)]
@@ -49,6 +50,11 @@ class Request(ActionType):
         safe = isinstance(method, str) and method.upper() in SAFE
         return WayBack.NOTHING_CHANGED if safe else WayBack.DECLARED
 
+    def repeatable(self, parameters: Json) -> bool:
+        """By its method, or a key by which the server knows it again."""
+        method, headers = parameters.get("method") or "GET", parameters.get("headers")
+        return (isinstance(method, str) and method.upper() in REPEATABLE) or _has_key(headers)
+
     def problems(self, parameters: Json) -> list[tuple[str, str]]:
         found = url_problems(parameters)
         if parameters.get("json") is not None and parameters.get("body") is not None:
@@ -71,17 +77,20 @@ class Request(ActionType):
             _revealed(run, parameters.json_),
             None if parameters.body is None else str(run.secret(parameters.body)).encode(),
             parameters.verify_tls,
+            run.idempotent or _has_key(parameters.headers),
         )
         run.proceed()
         answer = exchange(request, remaining_s=run.remaining_s, cancelled=run.cancelled)
         expected = parameters.expect if isinstance(parameters.expect, list) else [parameters.expect]
         if not any(_fits(answer.status, one) for one in expected):
             wanted = " or ".join(map(str, expected))
-            raise ActionError(
-                f"{request} answered {answer.status}, expected {wanted}{_quoted(run, answer)}",
-                classification_of(answer.status),
-            )
+            told = f"{request} answered {answer.status}, expected {wanted}{_quoted(run, answer)}"
+            raise unexpected(request, answer.status, told)
         return _result(answer)
+
+
+def _has_key(headers: Any) -> bool:
+    return isinstance(headers, Mapping) and any(str(name).lower() == "idempotency-key" for name in headers)
 
 
 def url_problems(parameters: Json) -> list[tuple[str, str]]:

@@ -27,12 +27,13 @@ from executor.model.errors import (
     ChangedSince,
     Classification,
     Interrupted,
+    Unanswered,
 )
 from workers.actions.child import described
 from workers.actions.processes import inherited_environment, run_process
 
 _CHILD = str(Path(__file__).resolve().parent / "child.py")
-_ERRORS = {kind.__name__: kind for kind in (ActionTimedOut, ActionCancelled, ChangedSince, Interrupted)}
+_ERRORS = {kind.__name__: kind for kind in (ActionTimedOut, ActionCancelled, ChangedSince, Interrupted, Unanswered)}
 
 
 def call_isolated(action_type: ActionType, method: str, run: Run, arguments: Sequence[Any]) -> Any:
@@ -86,6 +87,7 @@ def converse(run: Run, request: Json, name: str) -> Any:
             "device": run.device,
             "attempt": run.attempt,
             "key": run.key,
+            "idempotent": run.idempotent,
             "snapshot": run.snapshot,
             "roots": list(run.roots),
         }
