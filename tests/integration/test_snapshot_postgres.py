@@ -288,6 +288,22 @@ def test_who_could_not_restore_it_may_not_take_it(bench: Bench, postgres: Postgr
         postgres.sql(f"DROP ROLE {database}_reader")
 
 
+def test_the_owner_needs_no_further_rights(
+    bench: Bench, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database whose owner is nobody special is restored as a whole, schema public and trusted extensions too."""
+    monkeypatch.setenv("SHOP_PASSWORD", postgres.password)
+    postgres.sql(f"CREATE ROLE keeper LOGIN PASSWORD '{postgres.password}'")
+    postgres.sql("CREATE DATABASE kept OWNER keeper")
+    postgres.sql(f"SET SESSION AUTHORIZATION keeper;{SHOP}", "kept")
+    before = postgres.content("kept")
+    where = place(postgres, "kept", user="keeper")
+    data = take(bench, where)
+    postgres.sql(f"SET SESSION AUTHORIZATION keeper;{SPOIL};DROP SCHEMA public CASCADE", "kept")
+    restore(bench, where, data)
+    assert postgres.content("kept") == before
+
+
 def test_a_view_made_since_stops_the_restore_of_its_table(
     bench: Bench, postgres: PostgresServer, database: str
 ) -> None:

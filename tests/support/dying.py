@@ -3,6 +3,7 @@
 import os
 import signal
 import traceback
+import warnings
 from collections.abc import Callable
 
 from executor.action import Json, Undo
@@ -12,7 +13,9 @@ from support.worlds import Bench
 
 def restore_killed_at(bench: Bench, kind: SnapshotType, data: Json, step: int, **parameters: object) -> bool:
     """Restore in a process that gets SIGKILL at the `step`-th effect that it begins; whether it died of that."""
-    child = os.fork()
+    with warnings.catch_warnings():  # a newer Python warns of threads: those of pytest wait, and hold no lock of ours
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         left = step
 

@@ -37,7 +37,9 @@ class Postgres(SnapshotType):
     everything in it is put back, and what was created since is removed: schemas, tables, functions, extensions,
     publications. Left alone is what does not lie in it: roles, settings made by ALTER DATABASE, default privileges
     without a schema. Of named tables: rows, columns, indexes, constraints, triggers, rights and the sequences that they
-    own; a foreign key, view or partition that is not named and needs one of them is refused.
+    own; a foreign key, view or partition that is not named and needs one of them is refused. As a whole a database with
+    large objects or subscriptions is refused. PostgreSQL keeps no time of changes: long after the run it is restored
+    only by force.
     """
 
     uses = "snapshot.postgres"

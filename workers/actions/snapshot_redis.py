@@ -26,7 +26,7 @@ class Redis(SnapshotType):
     saved before or after that. Restoring puts every key back with the time of expiry that it had, so one that
     would have expired by now stays gone, and removes the keys that match and were not there. Others can read in
     between. It needs a user who may SCAN, DUMP, RESTORE, PEXPIRETIME, MEMORY USAGE, INFO and UNLINK; no cluster; Redis
-    from 7.0, or Valkey.
+    from 7.0, or Valkey. Redis keeps no time of changes: long after the run it is restored only by force.
     """
 
     uses = "snapshot.redis"

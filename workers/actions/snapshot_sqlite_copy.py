@@ -33,7 +33,7 @@ _KINDS: dict[int, tuple[str, Classification]] = {
     sqlite3.SQLITE_CANTOPEN: ("it cannot be opened; the worker needs to write in its directory", CONFIGURATION),
     sqlite3.SQLITE_READONLY: ("it may not be written", CONFIGURATION),
     sqlite3.SQLITE_PERM: ("it may not be opened", CONFIGURATION),
-    sqlite3.SQLITE_FULL: ("the disk is full", RESOURCE),
+    sqlite3.SQLITE_FULL: ("its disk, or that of temporary files (TMPDIR), is full", RESOURCE),
 }
 
 
