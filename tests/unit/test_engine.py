@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 from support.ledgers import WRONG, Tried, in_sequence, woken
 
-from executor.action import ActionType, Found, Json, Run, WayBack
+from executor.action import ActionType, Found, Json, Run, Undo, WayBack
 from executor.catalogue import MemoryCatalogue
 from executor.engine import ExecutionEngine
 from executor.ledger.memory import MemoryLedger
@@ -19,6 +19,7 @@ from executor.model.errors import (
     ActionError,
     ActionTimedOut,
     Interrupted,
+    Unanswered,
     LedgerFull,
     Unreachable,
 )
@@ -264,6 +265,46 @@ def test_who_says_cancelled_while_nobody_cancelled_has_failed() -> None:
     assert (ended.status, ended.effect) == ("failed", "unknown")
     assert ended.error is not None
     assert ended.error["type"] == "Interrupted"
+
+
+@pytest.mark.parametrize(
+    ("error", "effect"),
+    [(Unanswered("no answer"), "unknown"), (ActionTimedOut("late"), "unknown"), (ActionError("no"), "started")],
+)
+def test_what_was_sent_and_not_answered_may_have_been_done(error: ActionError, effect: str) -> None:
+    """Only a refusal says that it began and did not come to its end."""
+    world = World(Effect("main", raising(error))).of(call=Call(uses="main"))
+    ended = world.run(world.claim("a"))
+    assert ended.effect == effect
+
+
+@pytest.mark.parametrize(("safe", "status", "undone"), [(True, "succeeded", 1), (False, "failed", 0)])
+def test_what_nobody_knows_is_undone_where_its_type_says_that_this_is_safe(
+    safe: bool, status: str, undone: int
+) -> None:
+    """A probe that cannot tell leads to the way back, or to the list for a person."""
+    calls: list[Undo] = []
+
+    class Maybe(Effect):
+        safe_to_undo = safe
+
+        def way_back(self, parameters: Json) -> WayBack:
+            return WayBack.COMPENSATES
+
+        def check(self, run: Run) -> Found:
+            return Found.UNKNOWN
+
+        def compensate(self, run: Run, undo: Undo) -> Any:
+            calls.append(undo)
+
+    call = Call(uses="main")
+    world = World(Maybe("main", raising(ActionTimedOut("late")))).of(call=call)
+    claimed = world.claim("a")
+    world.end(claimed, world.run(claimed))
+    back = step("a", call=call, purpose="undo", undoes="a", method="compensate", probe=call, on_failure="continue")
+    assert world.begin(in_sequence([back]))
+    assert world.run(world.claim("a", generation=1)).status == status
+    assert len(calls) == undone
 
 
 def test_who_was_cancelled_has_not_failed() -> None:

@@ -183,8 +183,7 @@ def unexpected(request: Request, status: int, what: str) -> ActionError:
     """
     if status in (408, 425, 429, 503):
         return ActionError(what, Classification("network"))
-    if status >= 500 and request.method not in SAFE:
-        return _in_doubt(request, what)
-    if status >= 500:
-        return ActionError(what, Classification("network"))
+    if status >= 500 and status not in (501, 505):  # these will never be able to do it
+        doubt = request.method not in SAFE
+        return _in_doubt(request, what) if doubt else ActionError(what, Classification("network"))
     return ActionError(what, Classification("network", "medium", "fatal", "external", retryable=False))

@@ -4,12 +4,13 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import pytest
 from support.worlds import Bench, Server, reply
 
 from executor.action import Found, WayBack
-from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut, Interrupted
+from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut, Interrupted, Unanswered
 from workers.actions.http_check import Check
 from workers.actions.http_request import Request
 from workers.run import perform
@@ -60,6 +61,57 @@ def test_a_post_without_an_answer_is_not_repeated(bench: Bench, server: Server) 
     with pytest.raises(ActionError) as caught:
         bench.execute(REQUEST, url=server.url)
     assert caught.value.classification.retryable, "a GET may be sent again"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "idempotent", "status", "error", "retryable"),
+    [
+        ("POST", {}, False, 504, Interrupted, False),
+        ("POST", {}, False, 500, Interrupted, False),
+        ("POST", {}, False, 503, ActionError, True),
+        ("POST", {"idempotency-key": "k"}, False, 504, Unanswered, True),
+        ("POST", {}, True, 504, Unanswered, True),
+        ("PUT", {}, False, 502, Unanswered, True),
+        ("PUT", {}, False, 403, ActionError, False),
+        ("POST", {}, False, 501, ActionError, False),
+        ("GET", {}, False, 500, ActionError, True),
+    ],
+)
+def test_an_answer_that_leaves_in_doubt_whether_it_was_done(
+    bench: Bench, server: Server, method: str, headers: dict[str, str], idempotent: bool, status: int,
+    error: type[ActionError], retryable: bool,
+) -> None:  # fmt: skip
+    """A 5xx of a changing request leaves it in doubt; it is sent again only where that does no harm."""
+    server.answers = lambda handler, _: reply(handler, status, b"")
+    run = bench.run(REQUEST, method=method, url=server.url, headers=headers)
+    run.idempotent = idempotent
+    with pytest.raises(ActionError) as caught:
+        perform(REQUEST, "execute", run)
+    assert type(caught.value) is error
+    assert caught.value.classification.retryable is retryable
+
+
+@pytest.mark.parametrize(("method", "retryable"), [("POST", False), ("PUT", True)])
+def test_a_late_answer_is_asked_for_again_only_where_that_does_no_harm(
+    bench: Bench, server: Server, method: str, retryable: bool
+) -> None:
+    """Past the deadline nobody knows whether it was done."""
+    stop = threading.Event()
+    server.answers = lambda _handler, _count: stop.wait(30)
+    with pytest.raises(ActionTimedOut) as caught:
+        bench.execute(REQUEST, method=method, url=server.url, timeout_s=0.3)
+    stop.set()
+    assert caught.value.classification.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("parameters", "repeatable"),
+    [({"method": "put"}, True), ({"method": "POST"}, False), ({}, True), ({"method": "${{ inputs.m }}"}, False),
+     ({"method": "POST", "headers": {"Idempotency-Key": "k"}}, True)],
+)  # fmt: skip
+def test_which_requests_may_be_sent_again(parameters: dict[str, Any], repeatable: bool) -> None:
+    """By their method as HTTP defines it, or by a key."""
+    assert REQUEST.repeatable({"url": "http://x", **parameters}) is repeatable
 
 
 @pytest.mark.parametrize("what", ["headers", "body"])
