@@ -19,8 +19,8 @@ from executor.model.errors import (
     ActionError,
     ActionTimedOut,
     Interrupted,
-    Unanswered,
     LedgerFull,
+    Unanswered,
     Unreachable,
 )
 from executor.model.execution import Claimed, Ended
