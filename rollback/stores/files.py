@@ -8,6 +8,7 @@ not taken away, and what is unfinished then belongs to a process that died. Read
 import fcntl
 import hashlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Set
@@ -27,6 +28,7 @@ _RECOUNT_BYTES = 64 << 20
 _THREADS = 2
 """As many as pay: reading, hashing and expanding let go of the interpreter."""
 _MANY = 64
+_NAME = re.compile("[0-9a-f]{64}")
 
 
 class FileStore:
@@ -220,6 +222,6 @@ class FileStore:
 
 
 def _checked(name: str) -> str:
-    if len(name) != 64 or any(digit not in "0123456789abcdef" for digit in name):
+    if not _NAME.fullmatch(name):
         raise ActionError(f"{name!r} is no SHA-256 in hexadecimal", PERMANENT)
     return name

@@ -20,6 +20,8 @@ _log = logging.getLogger("rex.saved")
 
 SUFFIX = ".pack"
 _MANY_OPEN = 64
+_FIRST_BYTES = 4096
+"""Read at once: a head, and all of a small content."""
 _MANY_KNOWN = 300_000
 """More places than this are not kept in memory between two uses; each takes about 200 bytes."""
 
@@ -51,10 +53,13 @@ class Pack:
             Damaged: it is not what it was.
         """
         try:
-            head = read_head(os.pread(self._fd, HEAD_BYTES, offset))
+            block = os.pread(self._fd, _FIRST_BYTES, offset)
+            head = read_head(block[:HEAD_BYTES])
             if head is None or head.name != name:
                 raise Damaged("its head cannot be read")
-            stored = os.pread(self._fd, head.stored, offset + HEAD_BYTES)
+            stored = block[HEAD_BYTES : HEAD_BYTES + head.stored]
+            if head.stored > len(stored):
+                stored = os.pread(self._fd, head.stored, offset + HEAD_BYTES)
         except OSError as error:
             raise Damaged(error.strerror or str(error)) from error
         if len(stored) < head.stored:

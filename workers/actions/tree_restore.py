@@ -42,6 +42,7 @@ class TreeRestore:
         self._manifest = manifest
         self._undo = undo
         self._prefix = f".rex-{token}-"
+        self._mine = f"{secrets.token_hex(4)}-"
         self._excluded = Excluded(manifest.exclude)
         self._outcome = Outcome()
         self._inner: dict[str, list[Entry]] = {}
@@ -224,7 +225,7 @@ class TreeRestore:
             self._outcome.repaired += 1
 
     def _put(self, handle: int, name: str, make: Callable[[str], None]) -> None:
-        temporary = f"{self._prefix}{secrets.token_hex(4)}"
+        temporary = f"{self._prefix}{self._mine}{self._outcome.restored}"
         self._run.proceed()
         make(temporary)
         try:

@@ -167,7 +167,8 @@ class Scan:
                     found = Found(name, prefix + name, each.stat(follow_symlinks=False))
                 except FileNotFoundError as error:
                     raise Moved(prefix + name) from error
-                if stat.S_ISDIR(found.state.st_mode):
+                mode = found.state.st_mode
+                if stat.S_ISDIR(mode):
                     deeper.append(found)
                 elif self._admits(handle, found):
                     folder.inner.append(found)
