@@ -1,5 +1,6 @@
 """`snapshot.files` when things go wrong: kills, damage, files that do not hold still, links that lead elsewhere."""
 
+import contextlib
 import itertools
 import os
 import random
@@ -7,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -186,46 +186,55 @@ def test_a_link_put_in_the_place_of_a_directory_leads_nowhere(bench: Bench, tmp_
     assert (outside / "precious").read_text() == (outside / "inner" / "file").read_text() == "theirs"
 
 
-def test_a_directory_swapped_for_a_link_while_it_is_restored_leads_nowhere(bench: Bench, tmp_path: Path) -> None:
-    """Somebody swaps a directory and a link as fast as they can: nothing outside is ever touched."""
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_directory_swapped_for_a_link_while_it_is_restored_leads_nowhere(
+    bench: Bench, tmp_path: Path, wanted: bool
+) -> None:
+    """Between looking at it and going into it: to restore what belongs there, or to remove what does not."""
     tree, outside = tmp_path / "tree", tmp_path / "outside"
-    (tree / "sub").mkdir(parents=True)
     outside.mkdir()
-    for number in range(30):
-        (tree / "sub" / f"file{number}").write_text("ours")
-        (outside / f"file{number}").write_text("theirs")
+    (tree / "first").mkdir(parents=True)
+    (tree / "first" / "file").write_text("ours")
+    if wanted:
+        fill(tree / "second", "ours")
     run = bench.begin(FILES, path=str(tree))
+    (tree / "first" / "file").write_text("changed")
+    (tree / "first" / "added").touch()
+    if not wanted:
+        fill(tree / "second", "added")
+    fill(outside, "theirs")
     (outside / "precious").write_text("theirs")
     before = described(outside)
-    stop = threading.Event()
-    attacker = threading.Thread(target=swap, args=(tree, outside, stop))
-    attacker.start()
-    try:
-        for number in range(40):
-            (tmp_path / "scratch").write_text(str(number))
-            with_errors(lambda: restore(bench, run))
-    finally:
-        stop.set()
-        attacker.join()
+
+    def swap() -> None:
+        if not (tree / "second").is_symlink():
+            (tree / "second").rename(tmp_path / "kept")
+            (tree / "second").symlink_to(outside)
+
+    again = bench.run(FILES, path=str(tree))
+    again._guard = swap
+    if wanted:
+        with pytest.raises(ActionError, match=f"not restored: {tree}/second: "):
+            perform(FILES, "compensate", again, Undo(snapshot=run.snapshot))
+    else:
+        perform_anyhow(again, run.snapshot)
     assert described(outside) == before
+    assert (tree / "first" / "file").read_text() == "ours"
     restore(bench, run)
-    assert (tree / "sub" / "file7").read_text() == "ours"
+    assert not (tree / "second").is_symlink()
+    assert described(outside) == before
 
 
-def swap(tree: Path, outside: Path, stop: threading.Event) -> None:
-    sub, kept = tree / "sub", tree.parent / "kept"
-    while not stop.is_set():
-        with_errors(lambda: sub.rename(kept))
-        with_errors(lambda: sub.symlink_to(outside))
-        with_errors(sub.unlink)
-        with_errors(lambda: kept.rename(sub))
+def fill(folder: Path, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for number in range(5):
+        (folder / f"file{number}").write_text(text)
 
 
-def with_errors(do: Callable[[], Any]) -> None:
-    try:
-        do()
-    except (OSError, ActionError):
-        return
+def perform_anyhow(run: ActionRun, snapshot: Any) -> None:
+    """Whether it notices depends on what it comes to first."""
+    with contextlib.suppress(ActionError):
+        perform(FILES, "compensate", run, Undo(snapshot=snapshot))
 
 
 def test_a_file_that_does_not_hold_still_is_refused(bench: Bench, tmp_path: Path) -> None:
@@ -237,9 +246,11 @@ def test_a_file_that_does_not_hold_still_is_refused(bench: Bench, tmp_path: Path
     stop = threading.Event()
 
     def write() -> None:
-        with log.open("ab", buffering=0) as file:
-            while not stop.is_set():
-                file.write(b"line\n")
+        with log.open("r+b", buffering=0) as file:
+            for number in itertools.count():
+                os.pwrite(file.fileno(), b"%d" % number, 0)
+                if stop.is_set():
+                    return
 
     writer = threading.Thread(target=write)
     writer.start()
