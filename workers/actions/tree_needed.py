@@ -9,6 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from executor.action import Run
 from executor.model.errors import ActionError
 from workers.actions.tree_entries import Entry, open_below
+from workers.actions.tree_put import same_bytes
+from workers.actions.tree_save import PIECE_BYTES
+from workers.actions.tree_staged import Staged
 
 _HELD_BYTES = 64 << 20
 """So much is kept in memory from its verification until it is written; more is read twice."""
@@ -18,9 +21,14 @@ _THREADS = 2
 
 
 class Needed:
-    """Looks at the tree as it is, and verifies what will be written."""
+    """Looks at the tree as it is, and verifies what will be written.
 
-    def __init__(self, run: Run, entries: list[Entry]) -> None:
+    Args:
+        staged: takes large files; None: they are verified by reading, and nothing is touched before it is judged.
+    """
+
+    def __init__(self, run: Run, entries: list[Entry], staged: Staged | None) -> None:
+        self._staged = staged
         self.lost: list[tuple[Entry, str]] = []
         """Files whose content is missing or damaged in the store, with what is wrong."""
         self._run = run
@@ -36,8 +44,7 @@ class Needed:
             waiting: deque[Future[bytes]] = deque()
             try:
                 for name in entry.content:
-                    if self._run.cancelled():
-                        self._run.proceed()
+                    self._go_on()
                     waiting.append(threads.submit(self._load, name))
                     if len(waiting) >= _AHEAD:
                         yield waiting.popleft().result()
@@ -92,8 +99,7 @@ class Needed:
         large: list[Entry] = []
         held = 0
         for entry in files:
-            if self._run.cancelled():
-                self._run.proceed()
+            self._go_on()
             held += entry.size
             if held > _HELD_BYTES:
                 large.append(entry)
@@ -102,11 +108,43 @@ class Needed:
                 self._held |= {name: self._run.saved.load(name) for name in entry.content}
             except ActionError as error:
                 self.lost.append((entry, str(error)))
+        large = [entry for entry in large if not self._is_staged(entry)]
         bad = set(self._run.saved.damaged(dict.fromkeys(name for entry in large for name in entry.content)))
         for entry in large:
             missing = [name for name in entry.content if name in bad]
             if missing:
                 self.lost.append((entry, self._wrong(missing[0])))
+
+    def _is_staged(self, entry: Entry) -> bool:
+        """Whether nothing is left to verify: it was written, or is known to be lost."""
+        if self._staged is None or len(entry.content) < _MANY:
+            return False
+        try:
+            return self._is_whole(entry) or self._staged.add(entry, self.pieces(entry))
+        except ActionError as error:
+            if self._run.cancelled():
+                raise
+            self.lost.append((entry, str(error)))
+            return True
+
+    def _is_whole(self, entry: Entry) -> bool:
+        """Whether it has its bytes already: a restoring that was broken off had come so far."""
+        above, _, name = entry.path.rpartition("/")
+        try:
+            handle = open_below(above)
+        except OSError:
+            return False
+        try:
+            regular = stat.S_ISREG(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode)
+            return regular and same_bytes(name, handle, entry, PIECE_BYTES, self._go_on)
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
+
+    def _go_on(self) -> None:
+        if self._run.cancelled():
+            self._run.proceed()
 
     def _wrong(self, name: str) -> str:
         try:

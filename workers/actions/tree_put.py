@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 
 from workers.actions.tree_entries import Entry, read_xattrs
 
@@ -64,10 +64,10 @@ def write_file(temporary: str, handle: int, entry: Entry, pieces: Iterator[bytes
         raise
 
 
-def remove_begun(handle: int, prefix: str) -> None:
+def remove_begun(handle: int, prefix: str, but: Set[str]) -> None:
     """Delete the temporary files beside a root that a killed restoring left."""
     with os.scandir(handle) as names:
-        left = [each.name for each in names if each.name.startswith(prefix)]
+        left = [each.name for each in names if each.name.startswith(prefix) and each.name not in but]
     for name in left:
         os.unlink(name, dir_fd=handle)
 

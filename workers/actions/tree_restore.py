@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 from executor.action import Json, Run, Undo
+from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut
 from workers.actions.pace import Pace
 from workers.actions.tree_entries import Entry, Excluded, Manifest, kind_of, open_below, shown
 from workers.actions.tree_needed import Needed
@@ -26,6 +27,7 @@ from workers.actions.tree_put import (
     write_link,
 )
 from workers.actions.tree_save import PIECE_BYTES
+from workers.actions.tree_staged import Staged
 
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -49,6 +51,7 @@ class TreeRestore:
         self._by_path = {entry.path: entry for entry in manifest.entries}
         for entry in manifest.entries:
             self._inner.setdefault(os.path.dirname(entry.path), []).append(entry)  # noqa: PTH120 - surrogates, speed
+        self._staged = Staged(self._prefix)
         self._placed: set[tuple[int, int]] = set()
         self._root = ""
 
@@ -59,16 +62,17 @@ class TreeRestore:
             ActionError: something could not be restored; the rest is.
             ChangedSince: others changed something since, and it was left; the rest is restored.
         """
-        self._needed = Needed(self._run, self._manifest.entries)
-        for entry, reason in self._needed.lost:
-            self._outcome.failed[entry.path] = reason
-        self._pace = Pace(self._run, len(self._manifest.entries))
         handles: list[int] = []
         try:
+            self._needed = Needed(self._run, self._manifest.entries, self._staged if self._undo.quiet is None else None)
+            for entry, reason in self._needed.lost:
+                self._outcome.failed[entry.path] = reason
+            self._pace = Pace(self._run, len(self._manifest.entries))
             for root in self._manifest.roots:
                 self._restore_root(root, handles)
             settle(handles)
         finally:
+            self._staged.close()
             for handle in handles:
                 os.close(handle)
         return self._outcome.told(self._run, self._manifest.roots)
@@ -83,7 +87,7 @@ class TreeRestore:
             except FileNotFoundError:
                 return  # it was not there, and its directory is not either
             handles.append(handle)
-            remove_begun(handle, self._prefix)
+            remove_begun(handle, self._prefix, self._staged.names)
             now, its = _state(handle, name), os.fstat(handle)
             if entry is not None:
                 self._one(handle, its, name, entry, now)
@@ -97,6 +101,10 @@ class TreeRestore:
             yield
         except OSError as error:
             self._outcome.failed[path] = error.strerror or str(error)
+        except (ActionCancelled, ActionTimedOut):
+            raise
+        except ActionError as error:  # what was whole when it was verified is damaged now
+            self._outcome.failed[path] = str(error)
 
     def _one(self, handle: int, above: os.stat_result, name: str, entry: Entry, now: os.stat_result | None) -> None:
         """Put one name right, in the directory `handle` whose state was `above`; `now` is its own, None: gone."""
@@ -148,7 +156,11 @@ class TreeRestore:
         wanted = {inner.path.rpartition("/")[2]: inner for inner in self._inner.get(entry.path, ())}
         for name, now in there.items():
             path = f"{entry.path}/{name}"
-            if name in wanted or (not name.startswith(self._prefix) and self._excluded(self._root, path, name)):
+            if (
+                name in wanted
+                or name in self._staged.names
+                or (not name.startswith(self._prefix) and self._excluded(self._root, path, name))
+            ):
                 continue
             with self._noting(path):
                 self._take_away(fd, name, path, now)
@@ -161,11 +173,15 @@ class TreeRestore:
             if now is not None and self._is_foreign(now):
                 self._outcome.changed.append(entry.path)
                 return
-            self._put(handle, name, lambda temporary: write_file(temporary, handle, entry, self._needed.pieces(entry)))
+            self._put(handle, name, lambda temporary: self._write(temporary, handle, entry))
         elif not self._needed.is_untouched(entry, now):
             self._repair(handle, name, entry, now)
         if now is not None and now.st_nlink > 1:
             self._placed.add(_identity(os.stat(name, dir_fd=handle, follow_symlinks=False)))
+
+    def _write(self, temporary: str, handle: int, entry: Entry) -> None:
+        if not self._staged.move(entry, temporary, handle):
+            write_file(temporary, handle, entry, self._needed.pieces(entry))
 
     def _is_whole(self, handle: int, name: str, entry: Entry, now: os.stat_result) -> bool:
         """Whether the bytes are those that it had, and it shares them with no file that has its own."""

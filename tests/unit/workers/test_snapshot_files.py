@@ -20,6 +20,7 @@ from support.worlds import Bench
 from executor.action import Undo
 from executor.model.errors import ActionCancelled, ActionError, ChangedSince
 from rollback.stores import FileStore, MemoryStore
+from workers.actions import tree_needed
 from workers.actions.snapshot_files import SnapshotFiles
 from workers.actions.tree_entries import Manifest, load_manifest
 from workers.actions.tree_save import PIECE_BYTES
@@ -59,9 +60,9 @@ def age(root: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), memory=st.booleans())
+@given(seed=st.integers(0, 2**32), memory=st.booleans(), large=st.booleans())
 def test_whatever_happens_to_a_tree_it_comes_back_exactly(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, memory: bool
+    tmp_path_factory: pytest.TempPathFactory, seed: int, memory: bool, large: bool
 ) -> None:
     """Random trees, random changes: taken, changed, restored, compared; and a second time does nothing."""
     folder = tmp_path_factory.mktemp("random")
@@ -72,7 +73,11 @@ def test_whatever_happens_to_a_tree_it_comes_back_exactly(
     run = bench.begin(FILES, path=str(gardener.root))
     assert described(gardener.root) == before, "taking changes nothing"
     gardener.change(15)
-    restore(bench, run)
+    with pytest.MonkeyPatch.context() as patch:
+        if large:  # every file is treated as if it were a large one
+            patch.setattr(tree_needed, "_HELD_BYTES", -1)
+            patch.setattr(tree_needed, "_MANY", 0)
+        restore(bench, run)
     assert described(gardener.root) == before
     assert restore(bench, run) == {"paths": [str(gardener.root)], "restored": 0, "repaired": 0, "removed": 0}
 
