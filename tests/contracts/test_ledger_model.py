@@ -1,6 +1,7 @@
 """Random plans under random operations, on both ledgers side by side: same answers, same state, and what must hold.
 
-`REX_MODEL_EXAMPLES` and `REX_MODEL_STEPS` make it search longer.
+`REX_MODEL_EXAMPLES` and `REX_MODEL_STEPS` make it search longer. What it finds is told as it was found, at once;
+`REX_MODEL_SHRINKS=1` makes it smaller first, which takes minutes.
 """
 
 import itertools
@@ -8,7 +9,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -18,41 +20,20 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.ledgers import WRONG, step
+from support.ledgers import CHOSEN, WRONG
+from support.plans import plans
 from support.server import Server
-from support.twins import Invariants, Twins, finish
+from support.twins import QUESTIONS, Invariants, Twins, finish
 
-from executor.model.execution import Claimed, Ended
-from executor.model.plan import Plan, Stage, Step, group, sequence
+from executor.model.execution import FINAL, TERMINAL, Claimed, Ended
+from executor.model.plan import Plan, Step
+from executor.model.rollback import Choices, RollbackRequest
 
+EXAMPLES = int(os.environ.get("REX_MODEL_EXAMPLES", "80"))
+PHASES = (Phase.generate, *((Phase.shrink,) if "REX_MODEL_SHRINKS" in os.environ else ()))
 HOLDERS = st.sampled_from(["w1", "w2", "w3"])
 CHANCE = st.integers(0, 10**6)
 STATUSES = ["succeeded", "succeeded", "failed", "retry", "timed_out", "skipped", "cancelled"]
-
-
-@st.composite
-def plans(draw: st.DrawFn, prefix: str = "", *, forward: bool = True) -> tuple[Plan, dict[str, Step]]:
-    """Up to three stages of up to four steps, each of which may need earlier ones."""
-    stages: list[Stage] = []
-    steps: dict[str, Step] = {}
-    for number in range(draw(st.integers(1, 3))):
-        earlier = list(steps)
-        listed = []
-        for place in range(draw(st.integers(1, 4))):
-            wanted = draw(st.lists(st.sampled_from(earlier), max_size=1)) if earlier else []
-            listed.append(
-                step(
-                    f"{prefix}{'abc'[number]}{place}",
-                    device=draw(st.sampled_from(["d1", "d1", "d2"])),
-                    on_failure=draw(st.sampled_from(["rollback", "stop", "continue"])) if forward else "continue",
-                    idempotent=draw(st.booleans()),
-                    timeout_s=draw(st.sampled_from([0.5, 30.0])),
-                    needs=tuple((name, draw(st.booleans())) for name in wanted),
-                )
-            )
-        steps.update({one.id: one for one in listed})
-        stages += [group(listed)] if draw(st.booleans()) else sequence(listed, length=3, fuse=draw(st.booleans()))
-    return Plan(stages=tuple(stages)), steps
 
 
 class LedgerModel(RuleBasedStateMachine):
@@ -143,7 +124,9 @@ class LedgerModel(RuleBasedStateMachine):
         """Every message of the open stage, perhaps twice."""
         x = self.an_execution(chance)
         stages = x.generations[x.current].plan.stages
-        for message in stages[x.number("stage")].messages * times if stages else ():
+        # before a later way back begins, the number is that of a stage of the one before
+        stage = stages[min(x.number("stage"), len(stages) - 1)] if stages else None
+        for message in stage.messages * times if stage else ():
             more = {"holder": holder, "nonce": self.fresh(), "signature": "the message"}
             self.got(holder, self.twins.call("claim", x.id, x.current, list(message), **more))
 
@@ -249,11 +232,81 @@ class LedgerModel(RuleBasedStateMachine):
         stage = x.number("stage") if right or x.number("left") == 0 else chance % 3
         self.twins.call("advance", x.id, x.current, stage, error=WRONG if wrong else None, criteria=[])
 
-    @rule(chance=CHANCE, planned=plans("u", forward=False), empty=st.booleans())
-    def begin_rollback(self, chance: int, planned: tuple[Plan, dict[str, Step]], empty: bool) -> None:
+    def before_its_way_back(self, chance: int, *, brought: bool) -> Any:
+        """An execution, perhaps brought to where a way back can begin."""
         x = self.an_execution(chance)
+        if brought and x.state in TERMINAL:
+            self.twins.call("reopen", x.id, RollbackRequest(by="ann", key=self.fresh()))
+        elif brought and x.state in ("running", "stopping"):
+            self.twins.call("cancel", x.id, WRONG, undo=True)
+            for holder in ("w1", "w2", "w3"):
+                for lease in sorted(lease for lease in self.twins.memory.leases(holder) if lease[0] == x.id):
+                    self.twins.call("expire", holder, lease, sure=True, error=WRONG)
+        return x
+
+    # -- ways back ----------------------------------------------------------------------------------------------------
+
+    @rule(
+        chance=CHANCE,
+        planned=plans("u", forward=False),
+        empty=st.sampled_from([False, False, True]),
+        timeout_s=st.sampled_from([1.0, 20.0]),
+        late=st.sampled_from([False, False, False, True]),
+        brought=st.sampled_from([False, False, True]),
+    )
+    def begin_rollback(
+        self,
+        chance: int,
+        planned: tuple[Plan, dict[str, Step]],
+        empty: bool,
+        timeout_s: float,
+        late: bool,
+        brought: bool,
+    ) -> None:
+        x = self.before_its_way_back(chance, brought=brought)
         plan, steps = (Plan(stages=()), {}) if empty else planned
-        self.twins.call("begin_rollback", x.id, 0, plan, steps, remaining=[], timeout_s=20)
+        generation = x.number("last") if late else 0
+        more: dict[str, Any] = {"remaining": [WRONG], "timeout_s": timeout_s, "chosen": CHOSEN}
+        self.twins.call("begin_rollback", x.id, generation, plan, steps, **more)
+
+    @rule(chance=CHANCE, key=st.sampled_from(["", "k1", "k2"]), ends=st.booleans())
+    def reopen(self, chance: int, key: str, ends: bool) -> None:
+        """Somebody wants it taken back; half of the time when it has ended."""
+        x = self.an_execution(chance)
+        if ends and x.state not in TERMINAL and len(x.generations) < 3:
+            finish(self.twins, x.id, self.fresh)
+        self.twins.call("reopen", x.id, RollbackRequest(by="ann", key=key, force=chance % 2 == 0))
+
+    @rule(chance=CHANCE, wait_s=st.sampled_from([0.0, 5.0]), brought=st.booleans())
+    def offer(self, chance: int, wait_s: float, brought: bool) -> None:
+        x = self.before_its_way_back(chance, brought=brought)
+        self.twins.call("offer", x.id, {"actions": {"a0": {}}, "default": "undo"}, wait_s=wait_s)
+        self.twins.call("offered", x.id)
+
+    @rule(chance=CHANCE, key=st.sampled_from(["", "c1", "c2"]))
+    def choose(self, chance: int, key: str) -> None:
+        answer = Choices(choices={"a0": "keep"}, by="ann", key=key)
+        self.twins.call("choose", self.an_execution(chance).id, answer)
+
+    @rule(chance=CHANCE, timeout_s=st.sampled_from([1.0, 20.0]))
+    def resume(self, chance: int, timeout_s: float) -> None:
+        """What was broken off goes on, and some of what failed, in the open stage."""
+        x = self.an_execution(chance)
+        stages, rows = x.generations[0].plan.stages, x.generations[0].actions
+        stage = stages[x.number("stage", -1)].steps if 0 <= x.number("stage", -1) < len(stages) else ()
+        became = {name: rows.get(name, {}).get("status", "ready") for name in stage}
+        fails = ("failed", "timed_out") if chance % 3 else ("failed",)
+        again = [name for name, status in became.items() if status in (*fails, "cancelled") or status not in FINAL]
+        if self.twins.call("resume", x.id, CHOSEN, again, timeout_s=timeout_s):
+            self.rules_of_the_house.go_on(x.id, again)
+
+    @rule(chance=CHANCE, key=st.sampled_from(QUESTIONS), replies=st.booleans())
+    def ask(self, chance: int, key: str, replies: bool) -> None:
+        self.twins.call("ask", self.an_execution(chance).id, "rollback.preview", {"force": True}, key)
+        if replies:
+            self.twins.call("reply", key, {"steps": chance})
+            if chance % 2:
+                assert self.twins.call("answer", key, 1.0) == {"steps": chance}
 
     @rule(chance=CHANCE, state=st.sampled_from(["pending", "rolling_back"]))
     def stumble(self, chance: int, state: str) -> None:
@@ -262,7 +315,8 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(chance=CHANCE)
     def conclude(self, chance: int) -> None:
         x = self.an_execution(chance)
-        self.twins.call("conclude", x.id, x.fields.get("outcome", "completed"), rollback="partial" if x.current else "")
+        outcome = x.fields.get("outcome") or "completed"
+        self.twins.call("conclude", x.id, outcome, rollback="partial" if x.current else "")
 
     @rule(chance=CHANCE, undo=st.booleans(), sure=st.sampled_from([False, False, True]))
     def cancel(self, chance: int, undo: bool, sure: bool) -> None:
@@ -275,15 +329,19 @@ class LedgerModel(RuleBasedStateMachine):
         self.rules_of_the_house.check()
 
 
+@pytest.mark.timeout(120 + 3 * EXAMPLES)
 def test_both_ledgers_are_one_protocol(valkey: Server) -> None:
+    """Whatever is done, and in whatever order."""
     make: Callable[[], RuleBasedStateMachine] = lambda: LedgerModel(valkey)  # noqa: E731 - hypothesis calls it
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=int(os.environ.get("REX_MODEL_EXAMPLES", "40")),
+            max_examples=EXAMPLES,
             stateful_step_count=int(os.environ.get("REX_MODEL_STEPS", "40")),
             deadline=None,
             database=None,
+            phases=PHASES,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -19,6 +19,8 @@ def test_a_rollback_says_what_was_chosen_and_what_is_left(ledger: AnyLedger) -> 
     assert json.loads(tried.field("chosen") or "") == SNAPSHOT.model_dump(mode="json")
     assert json.loads(tried.field("remaining") or "") == left
     assert (tried.field("gen"), tried.field("last"), tried.field("rb_timeout")) == ("1", "1", "7500")
+    assert not tried.begin(in_group("w"), generation=1)  # one at a time
+    assert tried.answer("u", generation=1) == "run"
     planned = next(event for event in ledger.events("E1") if event["event"] == "rollback:planned")
     assert planned["data"] == {"steps": 1, "chosen": SNAPSHOT.model_dump(mode="json")}
 

@@ -82,7 +82,7 @@ def test_a_rollback_waits_for_a_device_until_its_deadline(ledger: AnyLedger) -> 
     tried.begin(in_group(undos), in_group("u3"), timeout_s=0.0)
 
     def look() -> str:
-        return ledger.abandon("E1", 1, "u1", wait_s=0.0, error=WRONG)
+        return ledger.abandon("E1", 1, "u1", wait_s=60.0, error=WRONG)
 
     assert [look(), look(), look()] == ["waiting"] * 3
     assert tried.events().count("rollback:action:waiting") == 1

@@ -1,7 +1,7 @@
 """The ledger in memory and the one on a server, side by side under one clock, and what must always hold."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from executor.ledger.memory import MemoryLedger
@@ -9,8 +9,11 @@ from executor.ledger.memory.state import Execution, Store
 from executor.ledger.scripts import names, source
 from executor.ledger.valkey import ValkeyLedger
 from executor.model.execution import FINAL, TERMINAL, Outgoing
-from support.ledgers import WRONG
+from support.ledgers import CHOSEN, WRONG
 from support.server import Server
+
+QUESTIONS = ("q1", "q2")
+"""Keys under which a coordinator is asked."""
 
 
 class Sent:
@@ -83,6 +86,9 @@ class Twins:
             assert {name: int(score) for name, score in found} == kept
         assert sweep == store.to_sweep
         assert {name: int(count) for name, count in renewals.items()} == store.renewals
+        for name in QUESTIONS:
+            answers = client.lrange(key("reply", name), 0, -1)
+            assert answers == ([store.replies[name]] if name in store.replies else [])
         for holder in ("w1", "w2", "w3"):
             held = {"|".join(map(str, lease)) for lease in store.leases.get(holder, ())}
             assert client.smembers(key("L", holder)) == held
@@ -119,6 +125,7 @@ class Invariants:
         for x in self._store.executions.values():
             self._check_claims(x)
             self._check_slots(x)
+            self._check_generations(x)
             self._check_final(x)
             self._check_way_on(x)
 
@@ -135,8 +142,10 @@ class Invariants:
         tokens = [rows[place]["token"] for place in running]
         assert len(set(tokens)) == len(tokens)
         assert "" not in tokens
-        if x.current > 0:  # a rollback never overlaps a live forward action
-            assert not [place for place in running if place[0] == 0]
+        # neither does a rollback overlap a live forward action, nor one rollback another
+        assert not [place for place in running if place[0] != x.current]
+        if x.state == "rolling_back" and x.current == 0:
+            assert not running
 
     def _check_slots(self, x: Execution) -> None:
         limit = x.number("limit")
@@ -150,6 +159,24 @@ class Invariants:
         assert {a for g, a in x.live if g == x.current} <= x.slots
         rows = x.generations[x.current].actions
         assert not [a for a in x.slots if rows.get(a, {}).get("status") in FINAL]
+
+    def go_on(self, execution: str, actions: Iterable[str]) -> None:
+        """A person had these actions run again: they are not final any more."""
+        for action in actions:
+            self._final.pop((execution, 0, action), None)
+
+    def _check_generations(self, x: Execution) -> None:
+        """Each way back follows the one before, and nothing of one that is over is left."""
+        last = len(x.generations) - 1
+        assert x.number("last") == max(last, 0)
+        assert x.current in (0, last)
+        if x.state in ("running", "pending"):
+            assert last <= 0
+        assert not [place for place in x.delayed if place[0] != x.current]
+        assert not [place for place in self._store.parked if place[0] == x.id and place[1] != x.current]
+        assert ("offer" in x.fields) <= (x.state in ("rolling_back", *TERMINAL, "concluding") and x.current == 0)
+        assert (x.id in self._store.accepted) == (x.state not in TERMINAL)
+        assert (x.id in self._store.ended) == (x.state in TERMINAL)
 
     def _check_final(self, x: Execution) -> None:
         for (generation, action), row in self._rows(x).items():
@@ -214,11 +241,11 @@ def finish(twins: Twins, execution: str, fresh: Callable[[], str]) -> None:
         if x.state == "pending":
             twins.call("conclude", execution, "refused")
         elif x.state == "concluding":
-            twins.call("conclude", execution, x.fields.get("outcome", "completed"))
+            twins.call("conclude", execution, x.fields.get("outcome") or "completed")
         elif x.state == "rolling_back" and x.current == 0:
             twins.call("cancel", execution, WRONG, undo=True)
             empty = x.generations[0].plan.model_copy(update={"stages": ()})
-            twins.call("begin_rollback", execution, 0, empty, {}, remaining=[], timeout_s=1)
+            twins.call("begin_rollback", execution, 0, empty, {}, remaining=[], timeout_s=1, chosen=CHOSEN)
         else:
             stage = x.number("stage")
             for name in x.generations[x.current].plan.stages[stage].steps if x.is_open(x.current) else ():

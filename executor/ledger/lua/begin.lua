@@ -2,6 +2,7 @@
 -- ARGV: E, G, plan, sizes, remaining, timeout in ms, what was chosen, then A, spec, rule, ...
 local E, G = ARGV[1], tonumber(ARGV[2])
 local x = load(E)
+if G ~= 0 then return answer('noop') end  -- one at a time
 strike('rb:' .. E)
 if not x or x.state ~= 'rolling_back' or x.gen ~= G then return answer('noop') end
 x.gen = x.last + 1

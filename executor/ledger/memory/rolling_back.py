@@ -21,6 +21,8 @@ class MemoryRollbacks(MemoryActions):
     ) -> bool:  # fmt: skip
         """Begin the way back as the next generation; False where that was done before, or is not due."""
         with self._step() as do:
+            if generation != 0:
+                return False  # one at a time
             do.strike("rb:" + execution)
             x = self._store.executions.get(execution)
             if x is None or x.state != "rolling_back" or x.current != generation:

@@ -1,0 +1,164 @@
+"""What a client refuses before it asks a coordinator."""
+
+from typing import Any
+
+import pytest
+from support.ledgers import WRONG, Tried, in_group
+
+from executor.ledger.memory import MemoryLedger
+from executor.model.errors import NotAllowedNow, UnknownExecution, Unreachable
+from executor.model.rollback import RollbackRequest
+from executor.rollbacks import check_choices, choose, plan_rollback, request_of, request_rollback
+
+
+def offered(default: str = "undo", **actions: tuple[str, list[str]]) -> dict[str, Any]:
+    """An offer; of each action its wishes, and who needs it."""
+    made = {name: {"wishes": wishes.split(), "needed_by": needed} for name, (wishes, needed) in actions.items()}
+    return {"default": default, "actions": made}
+
+
+OFFER = offered(a=("undo keep", ["b"]), b=("undo keep retry", []), c=("undo keep", []))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"a": "undo"},
+        {"a": "keep"},
+        {"a": "keep", "b": "keep"},
+        {"b": "undo", "a": "keep"},
+        {"b": "retry"},
+        {"b": "retry", "a": "keep"},
+    ],
+)
+def test_choices_that_go_together_are_taken(choices: dict[str, str]) -> None:
+    """What is left out is as configured: undone."""
+    check_choices(choices, OFFER)
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"x": "undo"}, "there is nothing to choose for 'x': it is about a, b, c"),
+        ({"a": "retry"}, "retry is not possible for 'a': one of undo, keep"),
+        ({"a": "forget"}, "'forget' is not possible for 'a': one of undo, keep"),
+        ({"b": "keep"}, "b would be kept, and needs a: undo both, or keep both"),
+        ({"a": "undo", "b": "keep"}, "b would be kept, and needs a: undo both, or keep both"),
+        (
+            {"b": "retry", "a": "undo", "c": "undo"},
+            "retry goes on with the execution, so nothing is undone: leave a, c out, or keep it",
+        ),
+    ],
+)
+def test_choices_that_cannot_be_are_refused(choices: dict[str, str], said: str) -> None:
+    """With what would be right."""
+    with pytest.raises(ValueError, match=r"^" + said.replace("(", r"\(") + "$"):
+        check_choices(choices, OFFER)
+
+
+def test_what_is_left_out_counts_as_configured() -> None:
+    """Where keeping is configured, naming one to undo does not undo what needs it."""
+    keeps = offered("keep", a=("undo keep", ["b"]), b=("undo keep", []))
+    check_choices({"b": "undo"}, keeps)
+    check_choices({"a": "undo", "b": "undo"}, keeps)
+    with pytest.raises(ValueError, match=r"^b would be kept, and needs a"):
+        check_choices({"a": "undo"}, keeps)
+
+
+def test_a_choice_is_given_to_the_ledger_once() -> None:
+    """Whoever comes later is told so; a wrong one does not get there."""
+    ledger: Any = MemoryLedger()
+    tried = Tried(ledger).fail()
+    with pytest.raises(NotAllowedNow, match=r"^execution E1 does not wait for a choice: it is rolling_back$"):
+        choose(ledger, "E1", {"a": "undo"}, "ann")
+    ledger.offer("E1", OFFER, wait_s=60.0)
+    with pytest.raises(ValueError, match="nothing to choose"):
+        choose(ledger, "E1", {"x": "undo"}, "ann")
+    assert tried.field("choice") is None
+    choose(ledger, "E1", {"a": "undo"}, "ann")
+    assert (tried.field("choice"), tried.field("choice_by")) == ('{"a": "undo"}', "ann")
+    with pytest.raises(NotAllowedNow, match="does not wait for a choice"):
+        choose(ledger, "E1", {"a": "undo"}, "bob")
+    with pytest.raises(UnknownExecution):
+        choose(ledger, "E2", {}, "ann")
+
+
+class Answering(MemoryLedger):
+    """A ledger with a coordinator that answers at once."""
+
+    def __init__(self, **answer: Any) -> None:
+        super().__init__()
+        self.told = answer
+        self.asked: list[dict[str, Any]] = []
+
+    def ask(self, execution: str, task: str, request: dict[str, Any], key: str) -> bool:
+        self.asked.append(request)
+        found = super().ask(execution, task, request, key)
+        self.reply(key, self.told)
+        return found
+
+
+def test_a_rollback_is_asked_for_when_nothing_speaks_against_it() -> None:
+    """The plan is made first, of the same request."""
+    ledger: Any = Answering(steps=1)
+    tried = Tried(ledger).complete()
+    request = RollbackRequest(by="ann", key="k1", actions=("a",))
+    assert plan_rollback(ledger, "E1", request, 1.0) == {"steps": 1}
+    assert tried.state == "completed"
+    request_rollback(ledger, "E1", request, 1.0)
+    assert tried.state == "rolling_back"
+    assert ledger.asked == [request.model_dump(mode="json")] * 2
+
+
+def test_a_rollback_that_the_plan_refuses_does_not_begin() -> None:
+    """The reason is passed on."""
+    ledger: Any = Answering(refused="nothing is left to take back")
+    tried = Tried(ledger).complete()
+    with pytest.raises(NotAllowedNow, match=r"^execution E1 is not taken back: nothing is left to take back$"):
+        request_rollback(ledger, "E1", RollbackRequest(), 1.0)
+    assert tried.state == "completed"
+
+
+def test_what_has_not_ended_is_not_taken_back() -> None:
+    """What is being taken back is said to be, and no coordinator is asked."""
+    ledger: Any = Answering()
+    tried = Tried(ledger).start(in_group("a"))
+    with pytest.raises(NotAllowedNow, match=r"^execution E1 is running, and only what has ended is taken back"):
+        request_rollback(ledger, "E1", RollbackRequest(), 1.0)
+    tried.do("a", status="failed")
+    with pytest.raises(NotAllowedNow, match=r"^execution E1 is being taken back already: `rex watch E1` follows it$"):
+        request_rollback(ledger, "E1", RollbackRequest(), 1.0)
+    with pytest.raises(UnknownExecution):
+        request_rollback(ledger, "E2", RollbackRequest(), 1.0)
+    assert ledger.asked == []
+
+
+def test_what_was_refused_never_ran() -> None:
+    """The ledger says so even where a plan was made."""
+    ledger: Any = Answering()
+    Tried(ledger).submit()
+    ledger.conclude("E1", "refused", error=WRONG)
+    with pytest.raises(NotAllowedNow, match=r"^nothing of execution E1 ran, so there is nothing to take back$"):
+        request_rollback(ledger, "E1", RollbackRequest(), 1.0)
+
+
+def test_without_a_coordinator_nothing_is_waited_for_longer() -> None:
+    """With what to do about it."""
+    ledger: Any = MemoryLedger()
+    Tried(ledger).complete()
+    with pytest.raises(Unreachable, match=r"^no coordinator answered within 0.01 s: start one with `rex coordinator`"):
+        plan_rollback(ledger, "E1", RollbackRequest(), 0.01)
+    with pytest.raises(UnknownExecution):
+        plan_rollback(ledger, "E2", RollbackRequest(), 0.01)
+
+
+def test_a_request_has_a_key_of_its_own() -> None:
+    """Unless the caller gives one; a mechanism that is none is refused."""
+    first, second = (request_of(None, ["a"], force=False, retry=True, by="ann", key=None) for _ in range(2))
+    assert (first.actions, first.retry, first.by, first.mechanism) == (("a",), True, "ann", None)
+    assert first.key
+    assert first.key != second.key
+    assert request_of("phased", [], force=True, retry=False, by="", key="k").key == "k"
+    with pytest.raises(ValueError, match="mechanism"):
+        request_of("none", [], force=False, retry=False, by="", key=None)
