@@ -182,7 +182,14 @@ class ExpressionError(ActionError):
         super().__init__(message)
 
 
+_SAID = "changed since"
+
+
 class ChangedSince(ActionError):
     """The world is no longer as the action left it: taking back would overwrite what others did."""
 
     classification = Classification("validation", "high", "fatal", "external", retryable=False)
+
+    def __init__(self, message: str, classification: Classification | None = None) -> None:
+        # whoever reads a list of what is left looks for these words, whichever type raised it
+        super().__init__(message if _SAID in message else f"{_SAID}: {message}", classification)

@@ -39,3 +39,13 @@ def test_many_actions_on_many_devices() -> None:
     took_s = time.monotonic() - began
     assert chosen == [f"d{number:03}" for number in range(500)] * 20
     assert took_s < 0.5, f"{took_s:.2f} s"  # 0.03 s on a quiet machine
+
+
+def test_an_agent_is_only_what_says_so() -> None:
+    """An action for a kind of agent goes to no other device, however free that is."""
+    fleet = Fleet({"w1": worker("a"), "w2": {**worker("b", "c"), "agents": {"b": "coder"}}}, {"w2": 5})
+    assert fleet.place("wait", "a", "coder") == "b"
+    assert fleet.place("wait", "b", "coder") == "b"
+    assert fleet.place("wait", "a", None) == "a"
+    with pytest.raises(NoDevice, match=r"of the agent kind 'tester' offers wait: .* --agent tester"):
+        fleet.place("wait", None, "tester")
