@@ -145,9 +145,7 @@ def spoil(cluster: Cluster, *, whole: bool) -> None:
         pack.write_bytes(content)
 
 
-_ELSEWHERE = pytest.mark.xfail(
-    strict=True, reason="where a pack is damaged the same bytes saved by an action are not used"
-)
+_ELSEWHERE = pytest.mark.xfail(strict=True, reason="of bytes saved twice only the damaged ones are tried")
 
 
 @pytest.mark.parametrize(
