@@ -46,9 +46,10 @@ class Tried:
     def submit(self, **document: Any) -> bool:
         return self.ledger.submit(self.id, {"strategy": {"name": "repair", "version": "2"}, **document})
 
-    def start(self, *stages: tuple[Stage, list[Step]], **more: Any) -> "Tried":
+    def start(self, *stages: tuple[Stage, list[Step]], said: dict[str, Any] | None = None, **more: Any) -> "Tried":
+        """Begin it; `said`: what else its plan holds."""
         self.submit()
-        plan = Plan(stages=tuple(stage for stage, _ in stages))
+        plan = Plan(stages=tuple(stage for stage, _ in stages), **(said or {}))
         steps = {one.id: one for _, listed in stages for one in listed}
         settings = {"inputs": {}, "context": {}, "parallel": 0, "timeout_s": 60.0, "rollback": "adaptive"}
         assert self.ledger.create(self.id, plan, steps, **{**settings, "max_failures": None, **more})
