@@ -17,7 +17,7 @@ from workers.actions.tree_scan import Folder, Found, Moved, Scan, moving
 PIECE_BYTES = 1 << 20
 """Content of a large file is saved in pieces of this size: equal ones once, several at a time."""
 TRIES = 3
-_THREADS = 2
+_THREADS = 3
 _AHEAD = 8
 _SETTLED_NS = 2_000_000_000
 """A file that changed so shortly before it was read may change again without a trace in its times, whose grain is up to
