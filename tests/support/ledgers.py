@@ -19,7 +19,7 @@ _nonces = (f"n{number}" for number in itertools.count())
 
 
 def step(name: str, **more: Any) -> Step:
-    return Step(id=name, call=Call(uses="wait"), **{"device": "edge-1", "timeout_s": 30.0, **more})
+    return Step(id=name, **{"call": Call(uses="wait"), "device": "edge-1", "timeout_s": 30.0, **more})
 
 
 def named(names: str) -> list[Step]:
