@@ -89,6 +89,15 @@ def test_asked_twice_with_one_key_is_asked_once(ledger: AnyLedger) -> None:
     assert tried.state == "rolling_back"
 
 
+def test_a_cancelled_one_that_is_taken_back_again_cannot_be_cancelled(ledger: AnyLedger) -> None:
+    """It was cancelled before; that a cancel was asked for then is no answer now."""
+    tried = Tried(ledger).start(in_group("a"))
+    assert ledger.cancel("E1", WRONG, undo=True) == ("ok", "")
+    tried.go_back_empty("cancelled")
+    tried.reopen()
+    assert ledger.cancel("E1", WRONG, undo=True) == ("refused", "rolling_back")
+
+
 @pytest.mark.parametrize("state", ["pending", "running", "stopping", "rolling_back", "concluding"])
 def test_what_has_not_ended_is_not_taken_back_later(ledger: AnyLedger, state: str) -> None:
     """The answer names the state."""

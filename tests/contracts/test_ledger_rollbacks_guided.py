@@ -178,6 +178,22 @@ def test_one_that_went_on_and_fails_again_is_taken_back_again(ledger: AnyLedger)
     assert tried.events().count("rollback:started") == 2
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_failure_that_is_tried_again_is_borne_no_more(ledger: AnyLedger, named: bool) -> None:
+    """It neither counts twice, nor where it then succeeds."""
+    steps = [step("a", on_failure="continue"), step("b"), step("c", on_failure="continue")]
+    tried = Tried(ledger).start(in_group(steps), max_failures=1)
+    tried.do("a", "b", status="failed")
+    assert tried.field("failures") == "1"
+    assert ledger.resume("E1", AGAIN, ["a", "b", "c"] if named else ["b", "c"], timeout_s=60.0)
+    assert tried.field("failures") == ("0" if named else "1")
+    tried.do("b")
+    if named:
+        tried.do("a", status="failed")
+    assert tried.state == "running"
+    assert tried.settle(tried.claim("c"), "failed").verdict == "fatal"
+
+
 def test_one_that_went_on_has_its_time_anew(ledger: AnyLedger) -> None:
     """And is stopped when that is over."""
     tried = Tried(ledger).fail()

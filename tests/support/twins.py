@@ -175,6 +175,12 @@ class Invariants:
         assert not [place for place in x.delayed if place[0] != x.current]
         assert not [place for place in self._store.parked if place[0] == x.id and place[1] != x.current]
         assert ("offer" in x.fields) <= (x.state in ("rolling_back", *TERMINAL, "concluding") and x.current == 0)
+        forward = x.generations[0] if x.generations else None
+        borne = [
+            name for name, rule in (forward.rules if forward else {}).items()
+            if rule["f"] == "continue" and forward and forward.actions[name].get("status") in ("failed", "timed_out")
+        ]  # fmt: skip
+        assert x.number("failures") == len(borne)
         assert (x.id in self._store.accepted) == (x.state not in TERMINAL)
         assert (x.id in self._store.ended) == (x.state in TERMINAL)
 

@@ -9,7 +9,9 @@ if x.state == 'pending' then
   conclude_later(x)
   return answer('ok')
 end
-if x.outcome == 'cancelled' and not x.ended and (x.mode == '' or x.mode == ARGV[3]) then return answer('ok') end
+-- one that had ended, and is taken back on request, was cancelled long ago
+local again = redis.call('HEXISTS', key('x', x.id), 'request') == 1
+if x.outcome == 'cancelled' and not x.ended and not again and (x.mode == '' or x.mode == ARGV[3]) then return answer('ok') end
 if x.state ~= 'running' then return answer('refused', x.state) end
 stop(x, ARGV[3], 'cancelled', ARGV[2])
 return answer('ok')

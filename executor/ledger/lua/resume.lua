@@ -7,8 +7,11 @@ if not x or x.state ~= 'rolling_back' or x.last > 0 or x.stage < 0 then return a
 strike('rb:' .. E)
 for i = 5, #ARGV do
   local name = key('a', E, 0, ARGV[i])
-  local v = redis.call('HMGET', name, 'status', 'effect')
-  local broken = v[1] == 'cancelled' and (RANK[v[2]] or 0) > 0 and not rule_of(E, 0, ARGV[i]).id
+  local v, rule = redis.call('HMGET', name, 'status', 'effect'), rule_of(E, 0, ARGV[i])
+  local broken = v[1] == 'cancelled' and (RANK[v[2]] or 0) > 0 and not rule.id
+  if rule.f == 'continue' and (v[1] == 'failed' or v[1] == 'timed_out') then  -- it is borne no more
+    redis.call('HINCRBY', key('x', E), 'failures', -1)
+  end
   redis.call('HDEL', name, 'outcome', 'fatal', 'finished', 'settled', 'settlement', 'probe', 'attempt', 'takeovers', 'unserved')
   redis.call('HSET', name, 'status', 'ready', 'token', '', 'nonce', '', 'since', NOW)
   if broken then redis.call('HSET', name, 'probe', 1) end

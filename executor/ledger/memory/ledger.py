@@ -177,7 +177,7 @@ class MemoryLedger(MemoryRollbacks):
                 do.conclude_later(x)
                 return "ok", ""
             asked = x.fields.get("outcome") == "cancelled" and x.fields.get("mode", mode) == mode
-            if asked and "finished" not in x.fields:
+            if asked and "finished" not in x.fields and "request" not in x.fields:
                 return "ok", ""  # the answer was lost, or somebody else was faster
             if x.state != "running":
                 return "refused", x.state

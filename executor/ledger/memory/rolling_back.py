@@ -114,6 +114,8 @@ class MemoryRollbacks(MemoryActions):
                 fields = x.action(0, name)
                 # what was broken off, and may not run twice, is asked for first
                 broken = fields.get("status") == "cancelled" and fields.get("effect", "none") != "none"
+                if x.rule(0, name)["f"] == "continue" and fields.get("status") in ("failed", "timed_out"):
+                    x.put(failures=x.number("failures") - 1)  # it is borne no more
                 for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
                              "unserved"):  # fmt: skip
                     fields.pop(gone, None)
