@@ -137,3 +137,40 @@ def test_nobody_is_held_while_it_waits_and_the_default_is_done(impatient: Cluste
     chosen = report["rollback"]["chosen"]
     assert (chosen["by"], chosen["at_ms"]) == ("", None)
     assert chosen["reasons"] == ["nobody chose in time: keep is configured"]
+
+
+def test_guided_later(cluster: Cluster) -> None:
+    """Of a completed one a person is asked, too; what was kept can be taken back after that."""
+    execution = cluster.client.submit(strategy("later", [action(f"a{n}", cluster.effects) for n in range(3)]))
+    assert cluster.result(execution)["status"] == "completed"
+    cluster.client.rollback(execution, mechanism="guided", by="ann")
+    offer = wait_until(lambda: cluster.client.offered(execution), description="a choice is offered")
+    assert {name: one["wishes"] for name, one in offer["actions"].items()} == {
+        f"a{n}": ["undo", "keep"] for n in range(3)
+    }
+    cluster.client.choose(execution, {"a1": "keep"}, by="bob")
+    report = cluster.result(execution)
+    assert (report["status"], report["rollback"]["kept"]) == ("rolled_back", ["a1"])
+    assert (report["rollback"]["chosen"]["by"], undone(cluster)) == ("bob", ["a2", "a0"])
+    cluster.client.rollback(execution, retry=True)
+    assert cluster.result(execution)["rollback"]["kept"] == []
+    assert undone(cluster) == ["a2", "a0", "a1"]
+
+
+def test_one_that_failed_long_ago_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+    """Its strategy wanted nothing taken back; the cause is mended later, and a person lets it go on to its goal."""
+    document = {**guided(cluster, f"test -f {tmp_path}/mended"), "rollback": {"mechanism": "none"}}
+    report = cluster.run(document)
+    assert (report["status"], report["rollback"]["status"]) == ("failed", "disabled")
+    execution = report["execution_id"]
+    (tmp_path / "mended").touch()
+    cluster.client.rollback(execution, mechanism="guided")
+    offer = wait_until(lambda: cluster.client.offered(execution), description="a choice is offered")
+    assert "retry" in offer["actions"]["gate"]["wishes"]
+    cluster.client.choose(execution, {"gate": "retry"}, by="ann")
+    report = cluster.result(execution)
+    assert (report["status"], report["error"]) == ("completed", None)
+    assert cluster.effects.lines() == ["do:a0", "do:a1", "do:gate", "do:gate", "do:last"]
+    cluster.client.rollback(execution, mechanism="compensate")
+    assert cluster.result(execution)["status"] == "rolled_back"
+    assert undone(cluster) == ["last", "gate", "a1", "a0"]

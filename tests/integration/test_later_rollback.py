@@ -174,6 +174,24 @@ def test_a_failed_one_is_taken_up_too(cluster: Cluster, tmp_path: Path) -> None:
     assert (report["status"], report["rollback"]["status"], undone(cluster)) == ("failed", "completed", ["a"])
 
 
+@pytest.mark.parametrize("how", ["stop", "none", "cancelled"])
+def test_what_was_left_as_it_was_is_taken_back_later(cluster: Cluster, how: str) -> None:
+    """A halt, no rollback by the strategy, or a cancel that undoes nothing; its status stays."""
+    last = {"then": "sleep 60"} if how == "cancelled" else {"then": "false", "retry": "none"}
+    last.update({"on_failure": "stop"} if how == "stop" else {})
+    actions = [action("a", cluster.effects), action("b", cluster.effects), action("last", cluster.effects, **last)]
+    fields = {"rollback": {"mechanism": "none"}} if how == "none" else {}
+    execution = cluster.client.submit(strategy("left", actions, **fields))
+    if how == "cancelled":
+        wait_until(lambda: "do:last" in cluster.effects.lines(), description="it runs")
+        cluster.client.cancel(execution, undo=False)
+    status = cluster.result(execution)["status"]
+    assert (status, undone(cluster)) == ("cancelled" if how == "cancelled" else "failed", [])
+    report = taken_back(cluster, execution)
+    assert (report["status"], undone(cluster)) == (status, ["b", "a"])
+    assert list(left(report)) == (["last"] if how == "cancelled" else [])
+
+
 @pytest.mark.parametrize("saved", [False, True], ids=["by-its-action", "by-a-snapshot"])
 def test_what_others_changed_since_is_left(cluster: Cluster, tmp_path: Path, saved: bool) -> None:
     """It is listed with "changed since", everything else is as before; with force it is restored, too."""
