@@ -129,6 +129,9 @@ def test_a_fallback_that_is_held_is_undone_by_itself_only_where_need_be() -> Non
     made = back(saved(1, "/srv"), (step, row))
     assert order(made) == [("a",), ("snapshot/1",), ("a/fallback",)]
     assert (made.steps["a/fallback"].unless, made.steps["a/fallback"].of_fallback) == ("snapshot/1", True)
+    both = back(saved(1, "/"), (step, row))
+    assert order(both) == [("snapshot/1",), ("a/fallback", "a")]
+    assert both.steps["snapshot/1"].stands_for.count("a") == 1
 
 
 def test_other_mechanisms_leave_snapshots_alone() -> None:

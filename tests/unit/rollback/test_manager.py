@@ -137,6 +137,23 @@ def test_where_nobody_chooses_in_time_it_is_as_configured(default: str, undone: 
     assert f"nobody chose in time: {default} is configured" in (tried.field("chosen") or "")
 
 
+def test_a_choice_of_an_earlier_rollback_is_not_that_of_a_later_one() -> None:
+    """Nobody chose, so nobody is said to have chosen at any time."""
+    clock = Clock()
+    tried = failed(clock, rollback_mechanism="guided")
+    manager = managed(tried, choice_timeout="5m")
+    manager.rollback("E1")
+    tried.choose(a="keep", b="undo")
+    manager.rollback("E1")
+    ended(tried, 1)
+    tried.reopen(mechanism="guided", retry=True)
+    manager.rollback("E1")
+    clock.now += 300_000
+    manager.rollback("E1")
+    assert undos(tried, 2) == ["a"]
+    assert '"by":"","at_ms":null,"choices":{}' in (tried.field("chosen") or "")
+
+
 def test_where_there_is_nothing_to_choose_nobody_is_asked() -> None:
     """What failed in the open stage could be tried again; of a failed condition there is nothing."""
     tried = Tried(MemoryLedger()).start(in_group("a"), said={"rollback_mechanism": "guided"})
