@@ -115,7 +115,8 @@ class LedgerReading:
         return {
             name: OpenStage(int(gen), int(stage), int(opened))
             for name, (state, left, gen, stage, opened) in zip(names, rows, strict=True)
-            if state in ("running", "rolling_back") and stage is not None and int(left or 0) > 0
+            # one that is rolling back and still at 0 waits for the plan of its way back
+            if (state, int(gen or 0) > 0) in (("running", False), ("rolling_back", True)) and int(left or 0) > 0
         }
 
     def finished_before(self, age_s: float, limit: int) -> list[str]:

@@ -203,6 +203,7 @@ class LedgerModel(RuleBasedStateMachine):
         self.twins.call("served", execution, generation, actions)
         self.twins.call("touch", execution, generation, actions)
         self.twins.call("waiting", execution, generation, actions)
+        self.twins.call("open_stages")
 
     @rule(milliseconds=st.sampled_from([1, 400, 1600, 9000]))
     def time_passes(self, milliseconds: int) -> None:

@@ -122,3 +122,23 @@ def test_a_later_rollback_waits_anew(ledger: AnyLedger) -> None:
     tried.begin(in_group("u1"), timeout_s=0.0)
     assert (tried.field("rb_waits"), tried.field("rb_longer")) == (None, None)
     assert [ledger.abandon("E1", 2, "u1", wait_s=0.0, error=WRONG) for _ in range(3)] == ["waiting"] * 3
+
+
+def test_what_waits_for_the_plan_of_its_way_back_has_no_open_stage(ledger: AnyLedger) -> None:
+    """What was cut had stages that the way forward never had: nobody is to look for them there."""
+    tried = Tried(ledger).start(in_group("a b"))
+    assert ledger.open_stages()["E1"].generation == 0
+    tried.do("a", status="failed")
+    assert (tried.field("left"), ledger.open_stages()) == ("1", {})
+    tried.begin(in_group("u1"), in_group("u2"), timeout_s=0.0)
+    tried.do("u1", generation=1)
+    ledger.advance("E1", 1, 0)
+    opened = ledger.open_stages()["E1"]
+    assert (opened.generation, opened.number) == (1, 1)
+    ledger.overdue("E1", WRONG)
+    ledger.conclude("E1", "failed", rollback="partial")
+    tried.reopen()
+    assert (tried.field("stage"), tried.field("left"), ledger.open_stages()) == ("1", "1", {})
+    tried.begin(in_group("u2"))
+    opened = ledger.open_stages()["E1"]
+    assert (opened.generation, opened.number) == (2, 0)

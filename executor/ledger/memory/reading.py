@@ -90,8 +90,10 @@ class MemoryReading:
         found = {}
         with self._changed:
             for name in _newest_first(self._store.accepted):
-                fields = self._store.executions[name].fields
-                if fields["state"] in ("running", "rolling_back") and int(fields.get("left", 0)) > 0:
+                x = self._store.executions[name]
+                fields = x.fields
+                # one that is rolling back and still at 0 waits for the plan of its way back
+                if x.is_open(x.current) and x.number("left") > 0:
                     found[name] = OpenStage(int(fields["gen"]), int(fields["stage"]), int(fields["opened"]))
         return found
 
