@@ -3,6 +3,8 @@
 PYTHON ?= python3
 PROCESSES ?= 2
 ARGS ?=
+CASES ?= 2000
+ROUNDS ?= 20
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 UV := uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check check-style check-types check-imports check-compose check-docs bench lock clean
+.PHONY: help install demo test chaos check check-style check-types check-imports check-compose check-docs bench lock clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -38,6 +40,10 @@ demo: $(INSTALLED) ## Recover a real service, and take back a recovery that fail
 
 test: $(INSTALLED) ## Run the tests (ARGS='-k name' for some of them)
 	@$(BIN)/python -m pytest -n $(PROCESSES) $(ARGS)
+
+chaos: $(INSTALLED) ## Draw strategies under faults for long (SEED=n to repeat, CASES=2000, ROUNDS=20)
+	@$(if $(SEED),REX_PROPERTY_SEED=$(SEED) REX_STORM_SEED=$(SEED)) REX_PROPERTY_CASES=$(CASES) REX_STORM_ROUNDS=$(ROUNDS) \
+	  $(BIN)/python -m pytest -s -p no:randomly tests/chaos/test_rollback_property.py tests/chaos/test_storm.py $(ARGS)
 
 check: check-style check-types check-imports check-compose check-docs ## Check style, types, imports, compose file, docs
 

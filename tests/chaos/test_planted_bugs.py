@@ -179,6 +179,7 @@ def test_a_sound_run_is_not_blamed(evidence: Evidence) -> None:
 WRONG = {
     "1, 2: it was accepted": lambda seen: replace(seen, ended=False),
     "1, 2: it was accepted, and is running": lambda seen: with_report(seen, status="running"),
+    "2: it ended 40.0 s after": lambda seen: replace(seen, ended_s=40.0),
     "3: do of a1, attempt 1, happened 2 times": lambda seen: with_lines(seen, LINES[0], *LINES),
     "3: a1 has 2 attempts, and 1 were": lambda seen: with_action(seen, "a1", attempts=2),
     "4: a3 ended 2 times": lambda seen: replace(

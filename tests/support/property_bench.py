@@ -119,7 +119,8 @@ class Bench:
         by_id = {one.execution: one for one in running}
         befallen: Befallen | None = None
         began = time.monotonic()
-        while not all(one.ended for one in running) or (befallen and not befallen.look(over=True)):
+        at_most = began + 3 * _PATIENCE_S
+        while not all(one.ended for one in running) or (befallen and not befallen.healed):
             for execution, event in self._events():
                 one = by_id.get(execution)
                 if one is None:
@@ -129,9 +130,9 @@ class Bench:
                     befallen, began = self.victims.begin(fault), time.monotonic()
                 self._react(one, event, began)
             if befallen and not befallen.healed:
-                befallen.look(over=all(one.ended for one in running))
+                befallen.over = all(one.ended for one in running)
                 began = time.monotonic()
-            if time.monotonic() > began + _PATIENCE_S:
+            if time.monotonic() > min(began + _PATIENCE_S, at_most):
                 return befallen
         return befallen
 
@@ -193,7 +194,7 @@ class Bench:
         evidence = Evidence(
             case=one.case, report=report, lines=(one.root / "log").read_text().splitlines(), before=one.before,
             after=world(one.root), events=list(self.cluster.client.events(one.execution, follow=False)),
-            ended=one.ended, faulty=faulty, cancelled=one.cancelled, goes=tuple(one.goes),
+            ended=one.ended, ended_s=one.ended_s, faulty=faulty, cancelled=one.cancelled, goes=tuple(one.goes),
         )  # fmt: skip
         problems = judge(evidence)
         if not problems:

@@ -1,8 +1,8 @@
 """What befalls a cluster while drawn cases run on it: processes that die at a moment, or stand still."""
 
 import itertools
-import os
 import signal
+import threading
 from pathlib import Path
 
 from support.cluster import Cluster
@@ -26,7 +26,7 @@ class Victims:
         """Start a process with the next crash point; it is inert as long as its file is there."""
         self._point[name] = point = next(self._next[name])
         at, _, of = point.partition(":")
-        self._disarm(name)
+        self.disarm(name)
         environment = {"REX_CRASH_POINT": f"{at}:{of or '*'}:KILL:{self._armed(name)}"}
         if name == "control":
             self._cluster.coordinator(name, **environment)
@@ -45,37 +45,40 @@ class Victims:
     def has_crashed(self, name: str) -> bool:
         return self._armed(name).exists()
 
-    def _disarm(self, name: str) -> None:
-        self._armed(name).touch()
-
     def disarm(self, name: str) -> None:
-        self._disarm(name)
+        self._armed(name).touch()
 
     def _armed(self, name: str) -> Path:
         return self._cluster.folder / f"once-{name}"
 
 
 class Befallen:
-    """One fault, until the cluster is whole again."""
+    """One fault, until the cluster is whole again; a thread sees to that, as the parent of the processes would."""
 
     def __init__(self, victims: Victims, cluster: Cluster, fault: Fault) -> None:
         self._victims = victims
         self._cluster = cluster
         self.fault = fault
         self.hit = fault.kind != "crash"
-        self.healed = False
+        self.over = False
+        """Nothing runs any more: what is armed still is taken back."""
         self.told = f"{fault.kind} {fault.victim} after {fault.event} no. {fault.count}"
         self._incarnations: set[str] = set()
+        self._healed = threading.Event()
         getattr(self, f"_{fault.kind}")(fault.victim)
+        threading.Thread(target=self._heal, name="healer", daemon=True).start()
+
+    @property
+    def healed(self) -> bool:
+        return self._healed.is_set()
 
     def _kill(self, victim: str) -> None:
         if victim == "server":
             self._cluster.server.kill()
             self._cluster.server.start()
+            self._healed.set()
         else:
             self._cluster.kill(victim)
-            self._again(victim)
-        self.healed = True
 
     def _crash(self, victim: str) -> None:
         self.told += f" at {self._victims.arm(victim)}"
@@ -88,26 +91,22 @@ class Befallen:
         pid = self._cluster.processes[victim].pid
         return {worker["incarnation"] for worker in self._cluster.client.devices() if worker["pid"] == pid}
 
-    def look(self, *, over: bool) -> bool:
-        """Do what is due by now; `over`: nothing runs any more. Whether the cluster is whole again."""
-        if self.healed:
-            return True
+    def _heal(self) -> None:
+        while not self._healed.wait(0.05):
+            self._look()
+
+    def _look(self) -> None:
         victim = self.fault.victim
         process = self._cluster.processes[victim]
-        if self.fault.kind == "crash":
-            if over and not self._victims.has_crashed(victim):
-                self._victims.disarm(victim)
-                self.healed = process.poll() is None
-            self.hit = self._victims.has_crashed(victim) and not self.healed
-        elif self._incarnations and not self._living(victim):
+        if self._incarnations and not self._living(victim):
             # taken for dead: it wakes up, finds that out, and ends
             self._incarnations = set()
-            os.kill(process.pid, signal.SIGCONT)
-        if process.poll() is not None:
-            self._again(victim)
-            self.healed = True
-        return self.healed
-
-    def _again(self, victim: str) -> None:
-        self._cluster.gone(victim)
-        self._victims.start(victim)
+            process.send_signal(signal.SIGCONT)
+        if self.fault.kind == "crash" and self.over and not self._victims.has_crashed(victim):
+            self._victims.disarm(victim)
+            self._healed.set()
+        elif process.poll() is not None:
+            self.hit = True
+            self._cluster.gone(victim)
+            self._victims.start(victim)
+            self._healed.set()
