@@ -40,7 +40,10 @@ def request_rollback(ledger: "ValkeyLedger", execution: str, request: RollbackRe
         NotAllowedNow: it runs, never ran, nothing is left to take back, or what would be kept needs what is taken back.
         UnknownExecution, Unreachable: as `plan_rollback`.
     """
-    state = ledger.head(execution)["state"]
+    head = ledger.head(execution)
+    if request.key and head.get("request_key") == request.key:
+        return  # it was asked for before, and the answer was lost
+    state = head["state"]
     if state not in TERMINAL:
         raise NotAllowedNow(_not_yet(execution, state))
     planned = plan_rollback(ledger, execution, request, timeout_s)

@@ -109,11 +109,12 @@ def remaining(head: Mapping[str, str], forward: Mapping[str, Step], go: Generati
 def _left(head: Mapping[str, str], forward: Mapping[str, Step], go: Generation, name: str, step: Step) -> Json:
     error = json.loads(go.rows.get(name, {}).get("outcome") or "{}").get("error") or {}
     done = forward.get(step.undoes or "")
+    what = step.what or (done or step).call.shown()
     return {
         "action": step.undoes or step.id,
         "device": step.device,
         "reason": error.get("message") or _why_not_begun(head),
-        "what": done.call.shown() if done else f"rollback.{step.id}: {step.call.shown()}",
+        "what": what if done else f"rollback.{step.id}: {what}",
     }
 
 

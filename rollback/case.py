@@ -92,9 +92,17 @@ class Case:
         probes = self.forward.rollback_verify
         verify = add_verification_points if mechanism == "phased" and made.phases else add_verification
         verify(made, probes, length=length, fuse=fuse)
+        self._tell(made)
+        return made
+
+    def _tell(self, made: WayBackPlan) -> None:
+        """Say what is taken back with its values."""
         for row in made.remaining:
             row["what"] = self.told(row["what"], row["action"])
-        return made
+        for name, step in made.steps.items():
+            what = step.what or step.call.shown()
+            if "${{" in what or step.purpose == "verify":
+                made.steps[name] = step.model_copy(update={"what": self.told(what, step.undoes or "")})
 
     def _quiet_ms(self) -> tuple[int, int] | None:
         """Nothing of an execution that had ended ran until its rollback was asked for."""

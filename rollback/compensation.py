@@ -230,6 +230,7 @@ class _Planner:
             probe=probe,
             unless=unless,
             stands_for=stands_for,
+            what=part.call.shown(),
             force=self._wanted.force,
             quiet_ms=self._wanted.quiet_ms,
         )

@@ -143,7 +143,7 @@ def no_device_error(action: str, device: str, wait: timedelta | None) -> dict[st
         wait: how long it is waited for; None: until the time of the rollback is over.
     """
     until = (
-        "until the time of the rollback is over" if wait is None else
+        "as long as the rollback may take" if wait is None else
         f"up to {wait.total_seconds():g} s (distributed.device_wait)"
     )  # fmt: skip
     error = ActionError(

@@ -116,6 +116,8 @@ class Step(Frozen):
     """A step of the same generation: where that succeeded, this one has nothing to do."""
     stands_for: tuple[str, ...] = ()
     """Of a snapshot that is restored: the actions that are taken back with it."""
+    what: str = ""
+    """Of a step of the way back, for people: what is taken back, or asked."""
     force: bool = False
     """A person said so: overwrite what others changed since."""
     quiet_ms: tuple[int, int] | None = None

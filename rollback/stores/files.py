@@ -82,7 +82,7 @@ class FileStore:
     def load(self, sha256: str) -> bytes:
         """What was saved, verified. See `executor.action.SavedBytes`."""
         name = _checked(sha256)
-        content = self._packs.load(bytes.fromhex(name)) if self._is_packed(name) else self._either(name)
+        content = self._from_pack(name) if self._is_packed(name) else self._either(name)
         if content is None:
             raise ActionError(
                 f"saved bytes {name} are not in {self.root}: never saved here, pruned, or in a pack that somebody "
@@ -155,6 +155,16 @@ class FileStore:
 
     def _is_packed(self, name: str) -> bool:
         return self._packs.place(bytes.fromhex(name)) is not None
+
+    def _from_pack(self, name: str) -> bytes | None:
+        try:
+            return self._packs.load(bytes.fromhex(name))
+        except ActionError:
+            # an action may have saved the same bytes by themselves
+            with suppress(ActionError):
+                if (content := self._objects.load(name)) is not None:
+                    return content
+            raise
 
     def _either(self, name: str) -> bytes | None:
         content = self._objects.load(name)

@@ -240,7 +240,6 @@ def test_of_several_requests_at_once_one_is_done(cluster: Cluster) -> None:
     assert len(refused) == 5
 
 
-@pytest.mark.xfail(strict=True, raises=NotAllowedNow, reason="refused before the key of the request is compared")
 def test_asking_twice_with_one_request_id_is_one_rollback(cluster: Cluster) -> None:
     """Also while it runs, and when it has ended: whoever lost the answer may ask again."""
     execution = slow(cluster)
