@@ -14,6 +14,7 @@ from executor import NotAllowedNow
 from executor.ledger.valkey import ValkeyLedger
 from support.cluster import Cluster
 from support.judge import Evidence, Go, judge
+from support.property_bugs import path_of_workers
 from support.property_cases import Case, Fault
 from support.property_documents import World, as_yaml, document, lay_out, world
 from support.property_faults import Befallen, Victims
@@ -22,7 +23,6 @@ from support.storm import autopsy
 _ENDED = {f"execution:{name}" for name in ("completed", "failed", "cancelled", "refused", "rolled_back")}
 _ACTION_ENDED = {f"execution:action:{name}" for name in ("completed", "failed", "skipped")}
 _PATIENCE_S = 60.0
-TESTS = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Bench:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.counts = Counts()
-        settings = {"PYTHONPATH": str(TESTS), "REX_EXECUTION__RETRY_DELAY": "20ms", **environment}
+        settings = {"PYTHONPATH": path_of_workers(), "REX_EXECUTION__RETRY_DELAY": "20ms", **environment}
         self.cluster = Cluster(folder, **settings)
         self.victims = Victims(self.cluster)
         for name in ("control", "edge", "rest"):

@@ -12,6 +12,11 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 
 
+def path_of_workers() -> str:
+    """``PYTHONPATH`` of processes that run drawn cases: `support` is on it, and whatever is on ours."""
+    return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def skipped_undo() -> None:
     """The undo of one action is forgotten."""
     from rollback import compensation
@@ -93,4 +98,4 @@ def planted(bug: str, folder: Path) -> dict[str, str]:
         "if any('celery' in word for word in sys.orig_argv):\n"
         f"    from support.property_bugs import BUGS\n    BUGS[{bug!r}]()\n"
     )
-    return {"PYTHONPATH": os.pathsep.join([str(folder), str(TESTS)])}
+    return {"PYTHONPATH": os.pathsep.join([str(folder), path_of_workers()])}
