@@ -28,7 +28,7 @@ def judge(seen: Evidence) -> list[str]:
         _bound, _forward, _effects_once, _settled_once, taken_back, order, overlap, world, files, report_agrees,
         rollback_agrees,
     )  # fmt: skip
-    return [f"{problem}" for rule in rules for problem in rule(seen)]
+    return list(dict.fromkeys(problem for rule in rules for problem in rule(seen)))
 
 
 def _bound(seen: Evidence) -> Iterator[str]:

@@ -163,7 +163,7 @@ class Bench:
             return
         one.asked = True
         try:
-            self.cluster.client.cancel(one.execution, reason="drawn")
+            self.cluster.client.cancel(one.execution, reason="drawn", undo=one.case.cancel_undoes)
             one.cancelled = True
         except NotAllowedNow:
             pass

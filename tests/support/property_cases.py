@@ -68,6 +68,8 @@ class Case:
     parallel: int = 5
     cancel_after: int | None = None
     """Cancelled when so many actions have ended."""
+    cancel_undoes: bool = True
+    max_failures: int | None = None
     later: bool = False
     """Taken back later, where its end left everything done; or with `retry`, where something is left."""
 
@@ -168,6 +170,7 @@ def cases(draw: st.DrawFn) -> Case:
         snapshot=tuple(draw(st.lists(st.sampled_from(DEVICES), min_size=1, max_size=3, unique=True))) if saves else (),
         unmet_phase=draw(st.integers(0, len(cuts) - 1)) if cuts and draw(_RARELY) else None,
         parallel=draw(st.integers(1, 6)), cancel_after=draw(st.integers(0, 6)) if draw(_SOMETIMES) else None,
+        cancel_undoes=not draw(_SOMETIMES), max_failures=draw(st.integers(0, 2)) if draw(_SOMETIMES) else None,
         later=draw(st.booleans()),
     )  # fmt: skip
     if mechanism == "partial":

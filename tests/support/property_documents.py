@@ -59,6 +59,8 @@ def document(case: Case, root: Path, name: str = "drawn") -> Json:
     made: Json = {
         "name": name, "model": case.model, "limits": {"parallel": case.parallel}, "defaults": {"timeout": "10s"},
     }  # fmt: skip
+    if case.max_failures is not None:
+        made["limits"]["max_failures"] = case.max_failures
     listed = [_action(case, act, root) for act in case.acts]
     if case.cuts:
         made["phases"] = list(_phases(case, listed))

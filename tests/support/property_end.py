@@ -94,8 +94,11 @@ def report_agrees(seen: Evidence) -> Iterator[str]:
 
 
 def _fatal(seen: Evidence) -> list[Act]:
+    """Failures that end an execution: those that are not to be borne, or all where they are too many."""
     ended = [act for act in seen.case.acts if seen.told(act)["status"] in ("failed", "timed_out")]
-    return [act for act in ended if act.on_failure != "continue"]
+    borne = [act for act in ended if act.on_failure == "continue"]
+    most = seen.case.max_failures
+    return ended if most is not None and len(borne) > most else [act for act in ended if act not in borne]
 
 
 def rollback_agrees(seen: Evidence) -> Iterator[str]:
@@ -135,13 +138,14 @@ def _called_for(seen: Evidence) -> bool | None:
     if status in ("completed", "rolled_back"):
         return False
     if status == "cancelled":
-        return any(event["event"] == "execution:started" for event in seen.events)
+        return seen.case.cancel_undoes and any(event["event"] == "execution:started" for event in seen.events)
     fatal = _fatal(seen)
-    asking = [act for act in fatal if act.on_failure == "rollback"]
+    asking = [act for act in fatal if act.on_failure != "stop"]
     if not fatal:
         return True
     # one that would have been tried again, had it not been stopped, has not failed for good
-    tried_out = [act for act in asking if seen.told(act)["attempts"] >= act.attempts or act.kind in FILES]
-    if asking and not tried_out:
-        return None
-    return bool(asking)
+    for_good = [act for act in asking if seen.told(act)["attempts"] >= act.attempts or act.kind in FILES]
+    borne = sum(act.on_failure == "continue" for act in for_good)
+    if borne < len(for_good) or borne > (seen.case.max_failures or 0):
+        return True
+    return None if asking else False
