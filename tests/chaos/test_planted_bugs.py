@@ -25,6 +25,7 @@ from support.waiting import wait_until
         ("wrong_order", "which came after it"),
         ("doubled_compensation", "was taken back 2 times"),
         ("undo_of_what_failed", "was taken back, and should not be"),
+        ("forgotten_doubt", r"neither taken back nor listed: \[\['unknown'\]"),
     ],
 )
 def test_a_planted_bug_turns_the_property_red(tmp_path_factory: pytest.TempPathFactory, bug: str, found: str) -> None:

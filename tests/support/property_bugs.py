@@ -61,6 +61,14 @@ def undo_of_what_failed() -> None:
     compensation._Part.verdict = eager
 
 
+def forgotten_doubt() -> None:
+    """What nobody knows to have been done is neither taken back nor listed."""
+    from rollback import compensation
+
+    sound = compensation._Part.verdict
+    compensation._Part.verdict = lambda self: ("nothing", "") if self.effect == "unknown" else sound(self)
+
+
 def late_to_notice() -> None:
     """A worker that was declared dead finds out a little late; no bug, as the ledger refuses its answers."""
     from workers import wiring
@@ -85,7 +93,8 @@ def stale_token_accepted() -> None:
 
 
 _PLANTED = (
-    skipped_undo, wrong_order, doubled_compensation, undo_of_what_failed, late_to_notice, stale_token_accepted,
+    skipped_undo, wrong_order, doubled_compensation, undo_of_what_failed, forgotten_doubt, late_to_notice,
+    stale_token_accepted,
 )  # fmt: skip
 BUGS: dict[str, Callable[[], None]] = {bug.__name__: bug for bug in _PLANTED}
 

@@ -129,7 +129,7 @@ def _behaviour(draw: st.DrawFn, kind: str) -> str:
         return "fails"
     if kind == "python":
         return draw(st.sampled_from(["fails", "breaks"]))
-    return "hangs" if draw(_RARELY) else draw(st.sampled_from(["fails", "breaks", "flaky", "shaky"]))
+    return "hangs" if draw(_SOMETIMES) else draw(st.sampled_from(["fails", "breaks", "flaky", "shaky"]))
 
 
 @st.composite
