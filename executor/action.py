@@ -165,6 +165,8 @@ class ActionType(ABC):
     """The name that strategies write."""
     idempotent: ClassVar[bool] = False
     """May it run again when nobody knows whether it ran?"""
+    local: ClassVar[bool] = False
+    """Do its effects lie on its device, in files? Then a snapshot of that device may hold them."""
     safe_to_undo: ClassVar[bool] = False
     """May `compensate` be called when nobody knows whether the action was done?"""
     permissions: ClassVar[tuple[str, ...]] = ()

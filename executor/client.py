@@ -220,7 +220,8 @@ class ResolutionClient:
         timeout_s: float = _ANSWER_S,
     ) -> Json:
         """What a rollback would do, without doing it: ``stages`` of steps with ``device`` and ``seconds``, ``kept``,
-        ``remaining``, ``chosen`` with its reasons; ``refused`` where `rollback` would refuse.
+        ``remaining``, ``chosen`` with its reasons; ``refused`` where `rollback` would refuse what has ended.
+        Of one that runs: what a rollback now would do.
 
         Raises:
             Unreachable: no coordinator answered in time; or as for `status`.

@@ -95,7 +95,7 @@ class ExecutionEngine:
         try:
             if step.purpose == "undo":
                 return self._undo(attempt)
-            if claimed.undo_fallback is not None:
+            if claimed.undo_fallback is not None and claimed.probe:
                 return self._take_over_fallback(attempt)
             return self._forward(attempt)
         except Exception as error:  # noqa: BLE001 - whatever it is, the attempt has ended
@@ -235,7 +235,8 @@ class ExecutionEngine:
             delay = delay_s(step.retry, claimed.attempt, self._chance)
             return Ended("retry", error=told, effect=attempt.effect, delay_s=delay)
         # one that had begun is only run again by `_take_over_fallback`, which knows whether it may be
-        if step.fallback is not None and step.purpose == "forward" and claimed.undo_fallback is None:
+        taken_over = claimed.undo_fallback is not None and claimed.probe
+        if step.fallback is not None and step.purpose == "forward" and not taken_over:
             return self._fall_back(attempt, told)
         status = "timed_out" if isinstance(error, ActionTimedOut) else "failed"
         return Ended(status, error=told, effect=attempt.effect)

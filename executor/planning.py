@@ -235,7 +235,7 @@ class _Steps:
             TypesWayBack.RESTORES: WayBack(rule="restores", call=call),
             TypesWayBack.COMPENSATES: WayBack(rule="compensates", call=call),
             TypesWayBack.NOTHING_CHANGED: WayBack(rule="nothing"),
-            TypesWayBack.DECLARED: WayBack(rule="lacking"),
+            TypesWayBack.DECLARED: WayBack(rule="lacking", local=kind.local),
         }
         found = own[kind.way_back(call.with_)]
         return found.model_copy(update={"timeout_s": self._seconds(None), "retry": self._retry(None)})

@@ -27,7 +27,7 @@ from executor.model.strategy import Strategy
 from executor.monitoring import MonitoringSystem, unmet_error
 from executor.planning import Planned, make_plan
 from executor.ports import ActionCatalogue, Ledger
-from executor.taken_back import generations, remaining
+from executor.taken_back import Generation, generations, remaining
 from executor.validation import check_context, check_inputs, validate
 
 _log = logging.getLogger("rex.resolution")
@@ -167,9 +167,12 @@ class ResolutionExecutor:
             self._ledger.conclude(execution, head["state"])
             return
         status = head.get("outcome") or ExecutionState.COMPLETED
-        self._ledger.conclude(execution, status, rollback=self._rollback_status(execution, head))
+        goes = generations(self._ledger, execution, head)
+        if status == ExecutionState.ROLLED_BACK and not any(go.succeeded() for go in goes):
+            status = ExecutionState.COMPLETED  # a person asked, and then kept everything
+        self._ledger.conclude(execution, status, rollback=self._rollback_status(execution, head, goes))
 
-    def _rollback_status(self, execution: str, head: dict[str, str]) -> str:
+    def _rollback_status(self, execution: str, head: dict[str, str], goes: list[Generation]) -> str:
         """Empty where no rollback was called for."""
         if not head.get("outcome") or "started" not in head:
             return ""
@@ -177,7 +180,6 @@ class ResolutionExecutor:
             return "disabled" if head.get("mode") == "rollback" else ""
         if head.get("unplanned"):
             return "failed"
-        goes = generations(self._ledger, execution, head)
         if not goes:
             return ""
         if not goes[-1].verified:

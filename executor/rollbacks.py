@@ -45,7 +45,7 @@ def request_rollback(ledger: "ValkeyLedger", execution: str, request: RollbackRe
         return  # it was asked for before, and the answer was lost
     state = head["state"]
     if state not in TERMINAL:
-        raise NotAllowedNow(_not_yet(execution, state))
+        raise NotAllowedNow(_not_yet(execution, state, waits="offer" in head and "choice" not in head))
     planned = plan_rollback(ledger, execution, request, timeout_s)
     if planned.get("refused"):
         raise NotAllowedNow(f"execution {execution} is not taken back: {planned['refused']}")
@@ -56,10 +56,12 @@ def request_rollback(ledger: "ValkeyLedger", execution: str, request: RollbackRe
         raise NotAllowedNow(_not_yet(execution, state))
 
 
-def _not_yet(execution: str, state: str) -> str:
+def _not_yet(execution: str, state: str, *, waits: bool = False) -> str:
+    if waits:
+        return f"execution {execution} waits for a choice: `rex rollback {execution} --choose` shows it"
     if state == ExecutionState.ROLLING_BACK:
         return f"execution {execution} is being taken back already: `rex watch {execution}` follows it"
-    if state == ExecutionState.REFUSED:
+    if state in TERMINAL:
         return f"nothing of execution {execution} ran, so there is nothing to take back"
     return (
         f"execution {execution} is {state}, and only what has ended is taken back: `rex cancel {execution}` ends it, "
@@ -80,12 +82,17 @@ def choose(ledger: "ValkeyLedger", execution: str, choices: Mapping[str, str], b
         state = ledger.head(execution)["state"]
         raise NotAllowedNow(f"execution {execution} does not wait for a choice: it is {state}")
     check_choices(choices, offered)
-    answer = Choices.model_validate({"choices": dict(choices), "by": by, "key": new_execution_id()})
+    told = {"choices": dict(choices), "by": by, "key": new_execution_id(), "turn": offered["turn"]}
+    answer = Choices.model_validate(told)
     got, why = ledger.choose(execution, answer)
     if got == "unknown":
         raise UnknownExecution(execution)
     if got == "refused":
-        said = "somebody has chosen already" if why == "chosen" else f"it is {why}"
+        known = {
+            "chosen": "somebody has chosen already", "late": "the time to choose is over",
+            "another": "it failed again meanwhile, and there is another choice",
+        }  # fmt: skip
+        said = known.get(why, f"it is {why}")
         raise NotAllowedNow(f"execution {execution} does not wait for a choice: {said}")
 
 
@@ -100,6 +107,8 @@ def check_choices(choices: Mapping[str, str], offered: Json) -> None:
             raise ValueError(f"{words} is not possible for {name!r}: one of {', '.join(actions[name]['wishes'])}")
     whole = {name: choices.get(name, offered["default"]) for name in actions}
     if "retry" in choices.values():
+        if left := [name for name in actions if "retry" in actions[name]["wishes"] and choices.get(name) != "retry"]:
+            raise ValueError(f"retry puts everything that failed back: {', '.join(left)} too")
         if undone := [name for name in actions if choices.get(name) == "undo"]:
             raise ValueError(
                 f"retry goes on with the execution, so nothing is undone: leave {', '.join(undone)} out, or keep it"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from executor.model.execution import FINAL
-from executor.model.plan import Step
+from executor.model.plan import FALLBACK, Plan, Step
 
 Rows = Mapping[str, Mapping[str, str]]
 Json = dict[str, Any]
@@ -15,6 +15,7 @@ Json = dict[str, Any]
 class Reads(Protocol):
     """The reads that this is made of."""
 
+    def plan(self, execution: str, generation: int) -> Plan | None: ...
     def steps(self, execution: str, generation: int) -> dict[str, Step]: ...
     def actions(self, execution: str, generation: int, ids: list[str]) -> dict[str, dict[str, str]]: ...
 
@@ -34,6 +35,20 @@ class Generation:
         """Whether every probe of ``rollback.verify`` held."""
         return all(self.status(name) == "succeeded" for name, step in self.steps.items() if step.purpose == "verify")
 
+    def restored(self) -> set[str]:
+        """Undo steps made needless by snapshots: where several hold one, all of them must have been restored."""
+        held: dict[str, bool] = {}
+        for name, step in self.steps.items():
+            whole = self.status(name) == "succeeded"
+            held.update({undo: held.get(undo, True) and whole for undo in step.stands_for})
+        return {undo for undo, whole in held.items() if whole}
+
+    def covered(self, step: Step) -> bool:
+        """Whether everything that a snapshot held, which could not be restored, was taken back by itself."""
+        return bool(step.stands_for) and all(
+            name in self.steps and self.status(name) in ("succeeded", "skipped") for name in step.stands_for
+        )
+
     def succeeded(self) -> list[str]:
         """Undo steps that succeeded, in the order in which they began."""
         done = [n for n, step in self.steps.items() if step.purpose == "undo" and self.status(n) == "succeeded"]
@@ -44,7 +59,9 @@ def generations(ledger: Reads, execution: str, head: Mapping[str, str]) -> list[
     """Every way back of an execution, oldest first."""
     found = []
     for number in range(1, int(head.get("last", head.get("gen", 0))) + 1):
-        steps = ledger.steps(execution, number)
+        plan, unordered = ledger.plan(execution, number), ledger.steps(execution, number)
+        order = [name for stage in plan.stages for name in stage.steps] if plan else list(unordered)
+        steps = {name: unordered[name] for name in order if name in unordered}
         found.append(Generation(steps, ledger.actions(execution, number, list(steps))))
     return found
 
@@ -56,6 +73,8 @@ def undone(goes: Iterable[Generation]) -> dict[str, str]:
         for name, step in go.steps.items():
             if step.undoes is not None:
                 _note(became, go, name, step)
+        for name in go.restored():
+            became.setdefault(name.removesuffix(FALLBACK), {})[name] = "compensated"
     told = {}
     for action, parts in became.items():
         values = {value for value in parts.values() if value}
@@ -69,8 +88,6 @@ def _note(became: dict[str, dict[str, str]], go: Generation, name: str, step: St
     status = go.status(name)
     if status == "succeeded":
         became.setdefault(str(step.undoes), {})[name] = "compensated"
-        for action in step.stands_for:
-            became.setdefault(action, {})[action] = "compensated"
     elif status == "skipped":
         # it turned out that nothing had been done, or a snapshot held it
         became.setdefault(str(step.undoes), {}).setdefault(name, "")
@@ -101,7 +118,7 @@ def remaining(head: Mapping[str, str], forward: Mapping[str, Step], go: Generati
             # what is not asked any more, or would only have stood in for a snapshot that was restored
             (step.purpose == "verify" and halted) or (step.unless is not None and go.status(step.unless) == "succeeded")
         )
-        if status not in ("succeeded", "skipped") and not idle:
+        if status not in ("succeeded", "skipped") and not idle and not go.covered(step):
             left.append(_left(head, forward, go, name, step))
     return left
 

@@ -8,10 +8,11 @@ from typing import Any
 from config.settings import Settings
 from executor.expressions import render
 from executor.model.errors import ExpressionError
-from executor.model.execution import readable
-from executor.model.plan import Plan, Step
+from executor.model.execution import TERMINAL, readable
+from executor.model.plan import Plan, Stage, Step
 from executor.model.rollback import Chosen, Estimate, Mechanism, RollbackRequest, Wish
 from executor.ports import Ledger
+from executor.taken_back import generations
 from rollback.compensation import Wanted, WayBackPlan, plan_way_back
 from rollback.earlier import Earlier, read_earlier
 from rollback.selection import Facts, choose, estimate
@@ -50,8 +51,9 @@ class Case:
 
     @cached_property
     def steps(self) -> dict[str, Step]:
-        """The way forward."""
-        return self._ledger.steps(self.execution, 0)
+        """The way forward, in its order."""
+        steps = self._ledger.steps(self.execution, 0)
+        return {name: steps[name] for stage in self.forward.stages for name in stage.steps}
 
     @cached_property
     def rows(self) -> Rows:
@@ -61,18 +63,19 @@ class Case:
     @cached_property
     def earlier(self) -> Earlier:
         """What earlier rollbacks did."""
-        generations = []
-        for number in range(1, int(self.head.get("last", 0)) + 1):
-            steps = self._ledger.steps(self.execution, number)
-            generations.append((steps, self._ledger.actions(self.execution, number, list(steps))))
-        return read_earlier(generations)
+        return read_earlier(generations(self._ledger, self.execution, self.head))
+
+    @property
+    def turn(self) -> str:
+        """Of what was read: what is planned by it is void when something was asked for since."""
+        return self.head.get("turn", "0")
 
     @cached_property
     def stage(self) -> tuple[str, ...]:
         """The actions of the stage at which the way forward stopped."""
         number = int(self.head.get("stage", -1))
         # of a later rollback the number is that of a stage of the way back
-        known = "last" not in self.head and 0 <= number < len(self.forward.stages)
+        known = int(self.head.get("last", 0)) == 0 and 0 <= number < len(self.forward.stages)
         return self.forward.stages[number].steps if known else ()
 
     # -- plans --------------------------------------------------------------------------------------------------------
@@ -109,14 +112,15 @@ class Case:
         if self.request is None:
             return None
         ends = [int(row["finished"]) for row in self.rows.values() if row.get("finished")]
-        began = int(self.head.get("rb_started") or self._ledger.now_ms())
-        return max([*ends, *self.earlier.ends_ms], default=0), began
+        waits = self.head["state"] not in TERMINAL and "rb_started" in self.head
+        # an earlier rollback leaves what it found changed, so the time before it counts too
+        return max(ends, default=0), int(self.head["rb_started"]) if waits else self._ledger.now_ms()
 
     def timeout_s(self, way_back: WayBackPlan) -> float:
         """As the strategy says; else the configured time beyond what its steps may take one by one."""
         if self.forward.rollback_timeout_s is not None:
             return self.forward.rollback_timeout_s
-        longest = sum(step.timeout_s * step.retry.max_attempts for step in way_back.steps.values())
+        longest = sum(self._longest_s(stage, way_back.steps) for stage in way_back.stages)
         return self._settings.rollback.rollback_timeout.total_seconds() + longest
 
     def told(self, text: str, action: str = "") -> str:
@@ -151,6 +155,12 @@ class Case:
         inputs, context = (json.loads(self.head.get(name) or "{}") for name in ("inputs", "context"))
         return {"inputs": inputs, "context": context, "actions": rows}
 
+    def _longest_s(self, stage: Stage, steps: Mapping[str, Step]) -> float:
+        each = [steps[name].timeout_s * steps[name].retry.max_attempts for name in stage.steps]
+        if stage.kind == "sequence":
+            return sum(each)
+        return max(*each, sum(each) / (self.forward.parallel or len(each)))
+
     # -- which --------------------------------------------------------------------------------------------------------
 
     @property
@@ -177,8 +187,8 @@ class Case:
         estimates = [self._estimated(name, made) for name, made in ways.items()]
         if asked != "adaptive":
             name: Mechanism = estimates[0].mechanism
-            why = f"asked for by {by}" if by and self.request and asked != self.forward.rollback_mechanism else (
-                "the strategy says so")  # fmt: skip
+            wished = self.request is not None and bool(self.request.mechanism or self.request.actions)
+            why = f"asked for{f' by {by}' if by else ''}" if wished else "the strategy says so"
             chosen = Chosen(mechanism=name, asked=asked, reasons=(why,), estimates=tuple(estimates))
             if not estimates[0].possible:
                 raise NoWay(estimates[0].reason)
@@ -205,7 +215,9 @@ class Case:
 
     @property
     def _verifies(self) -> bool:
-        return bool(self.forward.rollback_verify) and len(self.forward.stages) > 1
+        phases = [stage for stage in self.forward.stages if self.steps[stage.steps[0]].purpose == "forward"]
+        several = len({stage.name or number for number, stage in enumerate(phases) if stage.kind == "group"}) > 1
+        return bool(self.forward.rollback_verify) and several
 
     def _estimated(self, name: Any, made: WayBackPlan | str) -> Estimate:
         if isinstance(made, str):
@@ -250,6 +262,8 @@ class Case:
         again = [name for name, wish in choices.items() if wish == "retry" and name in self.stage]
         if not again:
             return []
+        # with another fatal failure standing there the execution could not go on
+        again += [name for name in self.stage if "fatal" in self.rows[name]]
         broken_off = [
             n for n in self.stage if self.rows[n].get("status", "pending") in ("pending", "ready", "cancelled")
         ]

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from executor.model.plan import Call, Plan, Stage, Step, WayBack, group, sequence
+from executor.model.plan import FALLBACK, Call, Plan, Stage, Step, WayBack, group, sequence
 from executor.model.rollback import Mechanism
 from rollback.earlier import Earlier
 from rollback.snapshots import Rows, saved_states
 
-FALLBACK = "/fallback"
-"""Added to an action's id for the step that takes back its fallback."""
-
 _NOBODY_KNOWS = "nobody knows whether it was done, and its type cannot tell"
 _BROKEN_OFF = "taking it back was broken off before, and nobody knows how far it came (--force does it again)"
+_CHANGED = "changed since by others, as an earlier rollback found (--force overwrites that)"
+_NOT_ASKED = "an earlier rollback could not take it back, and it was not asked for now"
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,7 @@ class _Planner:
                 continue
             verdict, reason = part.verdict()
             if kept and verdict != "nothing":
-                if step.id not in self._made.kept:
-                    self._made.kept.append(step.id)
+                self._keep(part, verdict, reason)
             elif verdict in ("undo", "probe") and self._may_undo(part):
                 undo = self._undo(part, probe=part.call if verdict == "probe" else None)
                 if self._is_held(undo, part):
@@ -160,19 +158,33 @@ class _Planner:
             elif verdict == "leave":
                 self._leave(part, reason)
 
+    def _keep(self, part: "_Part", verdict: str, reason: str) -> None:
+        """It stays by choice; or it stands on the list already, and stays there."""
+        earlier = self._wanted.earlier
+        if part.name in earlier.touched or (earlier.happened and verdict == "leave"):
+            self._made.remaining.append(part.left(reason or _NOT_ASKED))
+        elif part.step.id not in self._made.kept:
+            self._made.kept.append(part.step.id)
+
     def _may_undo(self, part: "_Part") -> bool:
-        if part.name in self._wanted.earlier.doubtful and not self._wanted.force:
-            self._leave(part, _BROKEN_OFF)
-            return False
+        earlier = self._wanted.earlier
+        for names, reason in ((earlier.doubtful, _BROKEN_OFF), (earlier.changed, _CHANGED)):
+            if part.name in names and not self._wanted.force:
+                self._made.remaining.append(part.left(reason))
+                return False
         return True
 
     def _leave(self, part: "_Part", reason: str) -> None:
         """List what cannot be undone; a snapshot of its device may hold it all the same, as whoever took it meant."""
         left = part.left(reason)
-        if snapshots := [saved.step for saved in self._saved if saved.device == left["device"]]:
-            left["unless"] = snapshots
-            for name in snapshots:
-                self._stands_for[name].append(part.step.id)
+        holding = [saved.step for saved in self._saved if part.how.local and saved.device == left["device"]]
+        if holding:
+            # of those that were restored before nothing is asked any more
+            left["unless"] = [name for name in holding if name not in self._wanted.earlier.done]
+            if not left["unless"]:
+                return
+        for name in left.get("unless", ()):
+            self._stands_for[name].append(part.name)
         self._made.remaining.append(left)
 
     def _is_held(self, undo: _Undo, part: "_Part") -> bool:
@@ -182,7 +194,7 @@ class _Planner:
         holders = [saved.step for saved in self._saved if saved.holds(undo.step.device, undo.target)]
         if holders:
             self._held[undo.step.id] = holders[0]
-            self._stands_for[holders[0]].append(part.step.id)
+            self._stands_for[holders[0]].append(part.name)
         return bool(holders)
 
     def _held_undos_of(self, step: Step) -> Iterator[_Undo]:
@@ -200,6 +212,8 @@ class _Planner:
                 continue
             step, action = self._steps[saved.step], self._actions[saved.step]
             (part,) = _parts(step, action)
+            if not self._may_undo(part):
+                continue
             undo = self._undo(part, probe=None, stands_for=tuple(dict.fromkeys(self._stands_for[saved.step])))
             undos.append(_Undo(undo.step, undo.order, "snapshots of the device"))
         if undos:

@@ -1,13 +1,13 @@
 """What earlier rollbacks of an execution have done already."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from executor.model.errors import ChangedSince
 from executor.model.execution import FINAL
 from executor.model.plan import Step
-
-Generations = Iterable[tuple[Mapping[str, Step], Mapping[str, Mapping[str, str]]]]
-"""Steps and rows of each generation of the way back, oldest first."""
+from executor.taken_back import Generation
 
 
 @dataclass(frozen=True)
@@ -18,30 +18,38 @@ class Earlier:
     """Taken back, or found not to have been done."""
     doubtful: frozenset[str] = frozenset()
     """Broken off, and nobody knows how far they came."""
+    changed: frozenset[str] = frozenset()
+    """Left, because others had changed it since."""
     touched: frozenset[str] = frozenset()
     """All that a rollback had in its plan."""
-    ends_ms: tuple[int, ...] = field(default=(), compare=False)
-    """When each of them ended."""
+    happened: bool = False
+    """Whether there was one at all."""
 
 
-def read_earlier(generations: Generations) -> Earlier:
-    """What became of the steps of all earlier generations; what is done stays done."""
-    done: set[str] = set()
-    doubtful: set[str] = set()
-    touched: set[str] = set()
-    ends: list[int] = []
-    for steps, rows in generations:
-        for name, step in steps.items():
-            row = rows.get(name, {})
-            if row.get("finished"):
-                ends.append(int(row["finished"]))
-            if step.purpose != "undo":
-                continue
-            touched.add(name)
-            status, effect = row.get("status"), row.get("effect", "none")
-            if status in ("succeeded", "skipped"):
-                done.add(name)
-                done.update(step.stands_for if status == "succeeded" else ())
-            elif status in FINAL and effect in ("unknown", "completed") and not step.idempotent:
-                doubtful.add(name)
-    return Earlier(frozenset(done), frozenset(doubtful - done), frozenset(touched), tuple(ends))
+def read_earlier(goes: Iterable[Generation]) -> Earlier:
+    """What became of the steps of all earlier ways back, oldest first; what is done stays done."""
+    found: dict[str, set[str]] = {"done": set(), "doubtful": set(), "changed": set(), "touched": set()}
+    happened = False
+    for go in goes:
+        happened = True
+        for name, step in go.steps.items():
+            if step.purpose == "undo":
+                found["touched"].add(name)
+                if became := _became(go, name, step):
+                    found[became].add(name)
+        found["done"] |= go.restored()
+    for lasting in ("doubtful", "changed"):
+        found[lasting] -= found["done"]
+    return Earlier(**{name: frozenset(steps) for name, steps in found.items()}, happened=happened)
+
+
+def _became(go: Generation, name: str, step: Step) -> str:
+    status, row = go.status(name), go.rows.get(name, {})
+    # a snapshot that could not be restored is not put over what was undone by itself instead
+    if status in ("succeeded", "skipped") or go.covered(step):
+        return "done"
+    error = json.loads(row.get("outcome") or "{}").get("error") or {}
+    if error.get("type") == ChangedSince.__name__:
+        return "changed"
+    broken_off = status in FINAL and row.get("effect", "none") in ("unknown", "completed")
+    return "doubtful" if broken_off and not step.idempotent else ""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from config.settings import Settings
-from executor.model.errors import LedgerTrouble, RexError, UnknownExecution, told_unforeseen
-from executor.model.execution import TERMINAL, ExecutionState
+from executor.model.errors import LedgerTrouble, NotAllowedNow, RexError, UnknownExecution, told_unforeseen
+from executor.model.execution import ExecutionState
 from executor.model.ids import new_execution_id
 from executor.model.plan import Step
 from executor.model.rollback import Chosen, RollbackRequest
@@ -16,11 +16,12 @@ from executor.ports import Ledger
 from executor.resolution import STUMBLES
 from rollback.case import Case, NoWay
 from rollback.compensation import WayBackPlan
-from rollback.preview import needed_by, shown_offer, shown_plan
+from rollback.preview import needs_of, shown_offer, shown_plan
 
 _log = logging.getLogger("rex.rollback")
 
 Json = dict[str, Any]
+_NOBODY_WAITS_MS = 60_000
 
 
 class RollbackManager:
@@ -65,11 +66,19 @@ class RollbackManager:
         try:
             chosen, way_back = self.determine_rollback_strategy(case)
         except NoWay as error:
-            # what a person asked for is refused before it begins; what a strategy says, only the settings forbid
-            _log.warning("%s is taken back by compensation: %s", execution, error)
-            way_back = case.way_back("compensate")
-            chosen = Chosen(mechanism="compensate", asked=case.asked, reasons=(str(error),), kept=tuple(way_back.kept))
+            way_back, chosen = self._instead(case, str(error))
         self.execute_compensating_actions(case, chosen, way_back)
+
+    def _instead(self, case: Case, reason: str) -> tuple[WayBackPlan, Chosen]:
+        """The mechanism is not possible: of a strategy compensation takes its place, of a person's wish nothing."""
+        if case.request is None:
+            _log.warning("%s is taken back by compensation: %s", case.execution, reason)
+            way_back = case.way_back("compensate")
+            return way_back, Chosen(mechanism="compensate", asked=case.asked, reasons=(reason,))
+        by = case.request.by
+        return WayBackPlan(remaining=self._left(case.execution, reason)), Chosen(
+            mechanism="compensate", asked=case.asked, reasons=(reason,), by=by
+        )
 
     def _case(self, execution: str, head: Mapping[str, str], request: RollbackRequest | None = None) -> Case | None:
         forward = self._ledger.plan(execution, 0)
@@ -101,6 +110,7 @@ class RollbackManager:
             remaining=way_back.remaining,
             timeout_s=case.timeout_s(way_back),
             chosen=chosen,
+            turn=case.turn,
         )
 
     # -- with a person ------------------------------------------------------------------------------------------------
@@ -122,7 +132,7 @@ class RollbackManager:
                 mechanism="guided", asked="guided", reasons=(f"chosen by {by}",), by=by, choices=choices,
                 at_ms=case.chosen_at_ms,
             )  # fmt: skip
-            self._ledger.resume(case.execution, chosen, again, timeout_s=case.forward.timeout_s)
+            self._ledger.resume(case.execution, chosen, again, timeout_s=case.forward.timeout_s, turn=case.turn)
             return
         self.execute_compensating_actions(case, *case.by_choice(choices, by))
 
@@ -133,28 +143,33 @@ class RollbackManager:
             self.execute_compensating_actions(case, *case.by_choice({}, ""))
             return
         offer = {"actions": actions, "default": rollback.choice_default}
-        self._ledger.offer(case.execution, offer, wait_s=rollback.choice_timeout.total_seconds())
+        self._ledger.offer(case.execution, offer, wait_s=rollback.choice_timeout.total_seconds(), turn=case.turn)
 
-    def preview(self, execution: str, request: Json, key: str) -> None:
+    def preview(self, execution: str, request: Json, key: str, asked_ms: int) -> None:
         """Answer what a rollback as asked for would do; changes nothing.
 
         Args:
             execution: its id.
             request: a `RollbackRequest` as JSON.
             key: under which the answer is waited for.
+            asked_ms: when, by the ledger's clock: after a minute nobody waits for it any more.
         """
         try:
-            answer = self._previewed(execution, RollbackRequest.model_validate(request))
+            late = self._ledger.now_ms() - asked_ms > _NOBODY_WAITS_MS
+            answer = {} if late else self._previewed(execution, RollbackRequest.model_validate(request))
         except LedgerTrouble:
             raise
         except (RexError, ValueError) as error:
             answer = {"refused": str(error)}
+        except Exception as error:  # noqa: BLE001 - it would be asked for ever
+            _log.exception("the rollback of %s could not be shown", execution)
+            answer = {"refused": told_unforeseen("the rollback could not be planned", error)["message"]}
         self._ledger.reply(key, answer)
 
     def _previewed(self, execution: str, request: RollbackRequest) -> Json:
         head = self._ledger.head(execution)
         told: Json = {"execution_id": execution, "status": head["state"]}
-        case = self._case(execution, head, request if head["state"] in TERMINAL else None)
+        case = self._case(execution, head, request)
         if case is None:
             return {**told, "refused": "nothing of it ran, so there is nothing to take back"}
         if unknown := sorted(set(request.actions) - set(case.steps)):
@@ -168,6 +183,8 @@ class RollbackManager:
             except NoWay as error:
                 return {**told, "refused": str(error)}
         refused = _refusal(case, plan)
+        if "offer" in head and "choice" not in head:
+            refused = f"it waits for a choice: `rex rollback {execution} --choose` shows it"
         return {
             **told,
             **shown_plan(plan, chosen, case.steps, case.rows, tell=case.told),
@@ -192,8 +209,15 @@ class RollbackManager:
         return execution
 
     def restore_from_snapshot(self, execution: str, *, by: str, force: bool = False) -> tuple[str, str]:
-        """Restore the snapshots of an execution that has ended; answers as `Ledger.reopen` does."""
-        request = RollbackRequest(mechanism="snapshot", by=by, force=force, key=new_execution_id())
+        """Restore the snapshots of an execution that has ended; answers as `Ledger.reopen` does.
+
+        Raises:
+            NotAllowedNow: none was taken, or all of them are restored.
+            UnknownExecution: there is none of that id.
+        """
+        request = RollbackRequest(mechanism="snapshot", by=by, force=force, retry=True, key=new_execution_id())
+        if refused := self._previewed(execution, request).get("refused"):
+            raise NotAllowedNow(f"execution {execution} is not restored: {refused}")
         return self._ledger.reopen(execution, request)
 
     # -- what stays ---------------------------------------------------------------------------------------------------
@@ -215,10 +239,12 @@ def _refusal(case: Case, plan: WayBackPlan) -> str:
     """Why a rollback as asked for may not be: something that is kept needs what is taken back."""
     undone = {step.undoes for step in plan.steps.values() if step.undoes is not None}
     kept = set(plan.kept)
+    needs = needs_of(case.steps, case.rows) if kept else {}
     for name in case.steps:
-        if name in undone and (needing := [other for other in needed_by(name, case.steps, case.rows) if other in kept]):
+        if name in undone and (needing := [other for other in needs.get(name, ()) if other in kept]):
             return f"{', '.join(map(repr, needing))} would be kept, and needs {name!r}: name both, or neither"
-    if not undone:
+    to_prove = case.request is not None and case.request.retry and case.head.get("rb_status") == "failed"
+    if not undone and not (to_prove and plan.steps):
         left = ", ".join(dict.fromkeys(str(row["action"]) for row in plan.remaining))
         return f"what is left has no way back: {left}" if left else "nothing is left to take back"
     before, request = case.head.get("rb_status"), case.request

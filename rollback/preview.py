@@ -80,7 +80,7 @@ def shown_offer(
         if step.purpose == "undo" and step.undoes is not None:
             undoing.setdefault(step.undoes, []).append(_shown_step(step, forward, rows, tell))
     lacking = {row["action"]: row["reason"] for row in way_back.remaining}
-    retryable = set(stage)
+    retryable, needing = set(stage), needs_of(forward, rows)
     offer: Json = {}
     for name, step in forward.items():
         row = rows.get(name, {})
@@ -93,17 +93,17 @@ def shown_offer(
                 "undo": undoing.get(name, []),
                 "cannot": lacking.get(name),
                 "wishes": ["undo", "keep", *(["retry"] if failed else [])],
-                "needed_by": needed_by(name, forward, rows),
+                "needed_by": needing.get(name, []),
             }
     return offer
 
 
-def needed_by(name: str, forward: Mapping[str, Step], rows: Rows) -> list[str]:
-    """Actions with effects that need `name`, or were made of its result."""
-    return [
-        other
-        for other, step in forward.items()
-        if other != name
-        and rows.get(other, {}).get("effect", "none") != "none"
-        and (name in dict(step.needs) or (name in step.reads.actions and step.way_back.rule != "nothing"))
-    ]
+def needs_of(forward: Mapping[str, Step], rows: Rows) -> dict[str, list[str]]:
+    """By action: those with effects that need it, or were made of its result."""
+    needing: dict[str, list[str]] = {}
+    for name, step in forward.items():
+        if rows.get(name, {}).get("effect", "none") != "none":
+            made_of = step.reads.actions if step.way_back.rule != "nothing" else ()
+            for other in dict.fromkeys([*dict(step.needs), *made_of]):
+                needing.setdefault(other, []).append(name)
+    return needing

@@ -91,6 +91,8 @@ def _among(best: Sequence[Estimate], facts: Facts) -> tuple[Estimate, list[str]]
     why: list[str] = []
     if "phased" in by_name and facts.verifies and _doubtful(facts.error):
         return by_name["phased"], ["the error leaves the state in doubt: it is proved after each phase"]
+    if "partial" in by_name:
+        return by_name["partial"], ["the actions that are named are all that has to be undone"]
     candidates = list(best)
     if facts.age_s > OLD_S and "snapshot" in by_name and len(by_name) > 1:
         why.append(

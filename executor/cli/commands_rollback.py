@@ -48,6 +48,10 @@ def rollback(
         wait_s=seconds_of(wait),
         config=config,
     )
+    if choose and (dry_run or actions or mechanism or retry or force):
+        raise typer.BadParameter("--choose answers what is asked: it goes with choices, and with no other way")
+    if actions and mechanism not in (None, "partial"):
+        raise typer.BadParameter(f"--actions takes back parts: it does not go with --mechanism {mechanism}")
     if choose:
         leave_with(rolling_back.answer(asked, choices or []))
     if choices:

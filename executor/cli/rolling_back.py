@@ -143,11 +143,13 @@ def _choose(client: ResolutionClient, asked: Asked, choices: dict[str, str]) -> 
 
 
 def _read_choices(given: list[str]) -> dict[str, str]:
-    choices = {}
+    choices: dict[str, str] = {}
     for text in given:
         name, found, wish = text.partition("=")
         if not (name and found and wish):
             raise NotAllowedNow(f"{text!r} is no choice: write ACTION=undo, ACTION=keep or ACTION=retry")
+        if name in choices:
+            raise NotAllowedNow(f"{name} is chosen twice: {choices[name]} and {wish}")
         choices[name] = wish
     return choices
 
@@ -169,8 +171,12 @@ def _ask(offered: dict[str, Any]) -> dict[str, str]:
     choices = {}
     for name, one in offered["actions"].items():
         while True:
-            wish = input(f"{name}: {'/'.join(one['wishes'])} [{offered['default']}] ").strip() or offered["default"]
+            try:
+                wish = input(f"{name}: {'/'.join(one['wishes'])} [{offered['default']}] ").strip() or offered["default"]
+            except EOFError:
+                raise NotAllowedNow("left without a choice: nothing was chosen") from None
             if wish in one["wishes"]:
                 choices[name] = wish
                 break
+            say(f"{wish} is not possible: one of {', '.join(one['wishes'])}")
     return choices

@@ -97,6 +97,8 @@ def _action(access: Access, scope: Scope) -> Fault | None:
         return Fault(f"there is no action {name!r}", near(name, scope.ranks), column)
     if scope.ranks[name] >= scope.before:
         remedy = "put it earlier, or let this action need it"
+        if scope.before < 0:
+            remedy = "nothing has run here yet: use inputs or context"
         return Fault(f"the action {name!r} has not run by then", remedy, column)
     return _walk(access, scope.action(name), 1, f"actions.{name}")
 

@@ -62,7 +62,9 @@ class LedgerReading:
         """What a guided rollback offers a person who has not chosen yet; None where it does not wait for one."""
         head = self.head(execution)
         waits = head["state"] == "rolling_back" and "offer" in head and "choice" not in head
-        return {**json.loads(head["offer"]), "choose_by_ms": int(head["choose_by"])} if waits else None
+        if not waits:
+            return None
+        return {**json.loads(head["offer"]), "choose_by_ms": int(head["choose_by"]), "turn": head["turn"]}
 
     def document(self, execution: str) -> dict[str, Any] | None:
         """What was submitted: ``strategy``, ``inputs``, ``context``."""

@@ -16,12 +16,16 @@ class RollbackLedger(FleetLedger):
 
     def begin_rollback(
         self, execution: str, generation: int, plan: Plan, steps: dict[str, Step], *,
-        remaining: list[dict[str, Any]], timeout_s: float, chosen: Chosen,
+        remaining: list[dict[str, Any]], timeout_s: float, chosen: Chosen, turn: str = "",
     ) -> bool:  # fmt: skip
-        """Begin the way back as the next generation; False where that was done before, or is not due."""
+        """Begin the way back as the next generation; False where that was done before, or is not due.
+
+        `turn` is that of the head for which it was planned: where something has been asked since, it is planned again.
+        """
         got = self._call(
             "begin", execution, generation, plan.model_dump_json(exclude_defaults=True), json.dumps(plan.sizes()),
-            json.dumps(remaining), round(timeout_s * 1000), chosen.model_dump_json(), *written(plan, steps),
+            json.dumps(remaining), round(timeout_s * 1000), chosen.model_dump_json(), turn,
+            *written(plan, steps),
         )  # fmt: skip
         return bool(got[0] == "ok")
 
@@ -30,20 +34,24 @@ class RollbackLedger(FleetLedger):
         got = self._call("reopen", execution, request.model_dump_json(), request.key, request.by, self._sends())
         return got[0], got[1] if len(got) > 1 else ""
 
-    def offer(self, execution: str, offer: dict[str, Any], *, wait_s: float) -> bool:
+    def offer(self, execution: str, offer: dict[str, Any], *, wait_s: float, turn: str = "") -> bool:
         """A guided rollback waits for a person, at most `wait_s` seconds; False where it does not wait."""
-        return bool(self._call("offer", execution, json.dumps(offer), round(wait_s * 1000))[0] == "ok")
+        return bool(self._call("offer", execution, json.dumps(offer), round(wait_s * 1000), turn)[0] == "ok")
 
     def choose(self, execution: str, choices: Choices) -> tuple[str, str]:
-        """A person's choice. Answers ``ok``, ``unknown``, or ``refused`` with why: the state, or ``chosen``."""
+        """A person's choice. Answers ``ok``, ``unknown``, or ``refused`` with why: the state, ``chosen``, ``late``, or
+        ``another`` offer.
+        """
         by_action = json.dumps(choices.choices)
-        got = self._call("choose", execution, by_action, choices.key, choices.by, self._sends())
+        got = self._call("choose", execution, by_action, choices.key, choices.by, self._sends(), choices.turn)
         return got[0], got[1] if len(got) > 1 else ""
 
-    def resume(self, execution: str, chosen: Chosen, actions: Iterable[str], *, timeout_s: float) -> bool:
+    def resume(
+        self, execution: str, chosen: Chosen, actions: Iterable[str], *, timeout_s: float, turn: str = ""
+    ) -> bool:
         """Let an execution that was to be taken back go on: these actions of its stage run, again or at last."""
         got = self._call(
-            "resume", execution, chosen.model_dump_json(), round(timeout_s * 1000), chosen.by, *actions
+            "resume", execution, chosen.model_dump_json(), round(timeout_s * 1000), chosen.by, turn, *actions
         )  # fmt: skip
         return bool(got[0] == "ok")
 

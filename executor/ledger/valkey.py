@@ -8,7 +8,7 @@ from executor.ledger.connection import masked, reachable
 from executor.ledger.rolling_back import RollbackLedger
 from executor.ledger.wire import claim_answer, fraction_of, outcome_of, written
 from executor.model.errors import Unreachable
-from executor.model.execution import TERMINAL, Answer, Claimed, Ended, Settled
+from executor.model.execution import Answer, Claimed, Ended, Settled
 from executor.model.plan import Plan, Step
 from executor.ports import Outlet
 
@@ -139,11 +139,11 @@ class ValkeyLedger(RollbackLedger):
 
         The head goes last: a process that dies in the middle leaves an execution that can be forgotten again.
         """
+        if self._call("retire", execution)[0] != "ok":
+            return
         with reachable(self.url):
-            state, last = self._client.hmget(self._key("x", execution), "state", "last")
-            if state is not None and state not in TERMINAL:
-                return
-            for generation in range(int(last or 0) + 1):
+            last, gen = self._client.hmget(self._key("x", execution), "last", "gen")
+            for generation in range(int(last or gen or 0) + 1):
                 names: Any = self._client.hkeys(self._key("spec", execution, generation))
                 for start in range(0, len(names), _MANY):
                     self._forget_actions(execution, generation, names[start : start + _MANY])

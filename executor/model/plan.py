@@ -2,7 +2,7 @@
 
 A *stage* is one Celery canvas: a sequence (chain) or a group (chord). A *message* is one Celery task; neighbours of a
 sequence on one device are fused into one. A *step* is one action of one generation, with all that its worker needs.
-Generation 0 is the way forward, generation 1 the way back.
+Generation 0 is the way forward, those above are ways back.
 """
 
 import uuid
@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 _IDS = uuid.UUID("5f1c3a52-8f0e-4c55-9f0b-6a7d6a3b8c11")
 
 WayBackRule = Literal["restores", "compensates", "completed", "started", "nothing", "none", "lacking"]
+
+
+FALLBACK = "/fallback"
+"""Added to an action's id for the step that takes back its fallback."""
 
 
 class Frozen(BaseModel):
@@ -70,6 +74,8 @@ class WayBack(Frozen):
     changed. none: nothing is to be taken back. lacking: something was changed, and nobody said how to undo it."""
     call: Call | None = None
     """What was declared."""
+    local: bool = False
+    """Its effects lie on its device, where a snapshot may hold them."""
     idempotent: bool = False
     """Whether what was declared may run again when nobody knows whether it ran."""
     timeout_s: float = 30.0
@@ -115,7 +121,7 @@ class Step(Frozen):
     unless: str | None = None
     """A step of the same generation: where that succeeded, this one has nothing to do."""
     stands_for: tuple[str, ...] = ()
-    """Of a snapshot that is restored: the actions that are taken back with it."""
+    """Of a snapshot that is restored: the undo steps that it makes needless."""
     what: str = ""
     """Of a step of the way back, for people: what is taken back, or asked."""
     force: bool = False

@@ -36,6 +36,8 @@ class Choices(Frozen):
     choices: dict[str, Wish]
     by: str = ""
     key: str = ""
+    turn: str = ""
+    """Of the offer that it answers: another one is not answered by it."""
 
 
 class Estimate(Frozen):

@@ -27,6 +27,7 @@ class Command(ActionType):
     """
 
     uses = "command"
+    local = True
     permissions = ("command.run",)
     isolated = False
 

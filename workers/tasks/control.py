@@ -46,9 +46,12 @@ def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: 
         rollback().rollback(execution)
 
     @app.task(name=PREVIEW_ROLLBACK, shared=False)  # type: ignore[untyped-decorator]
-    def preview(execution: Any = None, request: Any = None, key: Any = None, *_: Any, **__: Any) -> None:
-        _expect(is_execution_id(execution) and isinstance(request, dict) and is_execution_id(key))
-        rollback().preview(execution, request, key)
+    def preview(
+        execution: Any = None, request: Any = None, key: Any = None, asked_ms: Any = None, *_: Any, **__: Any
+    ) -> None:
+        sound = is_execution_id(execution) and isinstance(request, dict) and is_execution_id(key)
+        _expect(sound and _is_count(asked_ms))
+        rollback().preview(execution, request, key, asked_ms)
 
 
 def _expect(sound: bool) -> None:

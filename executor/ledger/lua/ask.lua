@@ -2,5 +2,5 @@
 -- (1: what follows; else it is due at once). Asked again until it answers.
 SENDS = ARGV[5] == '1'
 if not load(ARGV[1]) then return answer('unknown') end
-post('ask:' .. ARGV[4], NOW + RESEND, task_entry(ARGV[2], ARGV[4], q(ARGV[1]) .. ',' .. ARGV[3] .. ',' .. q(ARGV[4])), true)
+post('ask:' .. ARGV[4], NOW + 3 * RESEND, task_entry(ARGV[2], ARGV[4], q(ARGV[1]) .. ',' .. ARGV[3] .. ',' .. q(ARGV[4]) .. ',' .. NOW), true)
 return answer('ok')

@@ -1,8 +1,9 @@
 -- Begin the rollback: a plan of the next generation.
--- ARGV: E, G, plan, sizes, remaining, timeout in ms, what was chosen, then A, spec, rule, ...
+-- ARGV: E, G, plan, sizes, remaining, timeout in ms, what was chosen, turn for which it was planned, then A, spec, rule, ...
 local E, G = ARGV[1], tonumber(ARGV[2])
 local x = load(E)
 if G ~= 0 then return answer('noop') end  -- one at a time
+if x and ARGV[8] ~= '' and ARGV[8] ~= x.turn then return answer('noop') end
 strike('rb:' .. E)
 if not x or x.state ~= 'rolling_back' or x.gen ~= G then return answer('noop') end
 x.gen = x.last + 1
@@ -12,11 +13,11 @@ redis.call('HSET', key('x', E), 'gen', x.gen, 'last', x.gen, 'sizes' .. x.gen, A
   'remaining', ARGV[5], 'rb_timeout', ARGV[6], 'chosen', ARGV[7])
 redis.call('HDEL', key('x', E), 'waiting_for', 'offer', 'rb_longer', 'rb_waits')
 redis.call('DEL', key('slots', E), key('wait', E))
-for i = 8, #ARGV, 3 do
+for i = 9, #ARGV, 3 do
   redis.call('HSET', key('spec', E, x.gen), ARGV[i], ARGV[i + 1])
   redis.call('HSET', key('rule', E, x.gen), ARGV[i], ARGV[i + 2])
 end
-emit(E, 'rollback:planned', '"steps":' .. (#ARGV - 7) / 3 .. ',"chosen":' .. ARGV[7])
+emit(E, 'rollback:planned', '"steps":' .. (#ARGV - 8) / 3 .. ',"chosen":' .. ARGV[7])
 x = load(E)
 if stages == 0 then
   conclude_later(x)

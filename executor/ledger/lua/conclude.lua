@@ -2,6 +2,8 @@
 local E, status = ARGV[1], ARGV[2]
 local x = load(E)
 local decided = x and (x.outcome == '' and 'completed' or x.outcome)
+-- one that a person asked to be taken back stays completed where nothing of it was
+if decided == 'rolled_back' and status == 'completed' then decided = status end
 -- another end than the decided one comes too late, and the entry stays for who comes with that
 if x and x.state == 'concluding' and status ~= decided then return answer('noop') end
 strike('con:' .. E)

@@ -63,12 +63,12 @@ end
 
 local function load(E)
   local v = redis.call('HMGET', key('x', E), 'state', 'gen', 'stage', 'stages', 'left', 'limit', 'format', 'mode',
-    'opened', 'rollback', 'failures', 'max_failures', 'outcome', 'finished', 'last')
+    'opened', 'rollback', 'failures', 'max_failures', 'outcome', 'finished', 'last', 'turn')
   if not v[1] then return nil end
   return { id = E, state = v[1], gen = tonumber(v[2] or 0), stage = tonumber(v[3] or -1), stages = tonumber(v[4] or 0),
     left = tonumber(v[5] or 0), limit = tonumber(v[6] or 0), format = tonumber(v[7] or 1), mode = v[8] or '',
     opened = tonumber(v[9] or 0), rollback = v[10] or '', failures = tonumber(v[11] or 0), max_failures = v[12],
-    outcome = v[13] or '', ended = v[14] and true or false, last = tonumber(v[15] or v[2] or 0) }
+    outcome = v[13] or '', ended = v[14] and true or false, last = tonumber(v[15] or v[2] or 0), turn = v[16] or '0' }
 end
 
 local function is_open(x, G)
@@ -86,12 +86,16 @@ local function conclude_later(x)
   post('con:' .. x.id, NOW + RESEND, task_entry('executor.conclude', x.id .. ':conclude', q(x.id)), true)
 end
 
+-- What a coordinator plans holds for what it has read: whatever asks it to look again makes that void.
+local function turn(x) redis.call('HINCRBY', key('x', x.id), 'turn', 1) end
+
 -- A stopping execution whose last live claim is gone goes on: to its rollback, or to its end.
 local function drain(x)
   if x.state ~= 'stopping' or redis.call('SCARD', key('live', x.id)) > 0 then return end
   if x.mode == 'rollback' and x.gen == 0 and x.rollback ~= 'none' then
     x.state = 'rolling_back'
     redis.call('HSET', key('x', x.id), 'state', 'rolling_back', 'rb_started', NOW)
+    turn(x)
     emit(x.id, 'rollback:started', '"reason":' .. (redis.call('HGET', key('x', x.id), 'error') or 'null'))
     post('rb:' .. x.id, NOW + RESEND, task_entry('rollback.begin', x.id .. ':begin', q(x.id)), true)
   else
@@ -292,6 +296,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
     redis.call('HSET', name, 'status', 'running', 'nonce', nonce, 'token', token, 'attempt', attempt, 'mode', mode,
       'holder', holder, 'device', rule.d, 'deadline', NOW + rule.t)
     if v[11] or v[13] then redis.call('HDEL', name, 'probe', 'unserved') end
+    if v[13] and G > 0 then redis.call('HDEL', key('x', x.id), 'rb_waits') end  -- who else waits says so again
     if not v[9] then
       redis.call('HSET', name, 'started', NOW, 'ord', redis.call('HINCRBY', key('x', x.id), 'ord', 1))
     end

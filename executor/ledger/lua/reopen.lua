@@ -7,7 +7,10 @@ if not x then return answer('unknown') end
 local v = redis.call('HMGET', key('x', E), 'request_key', 'started', 'created')
 if ARGV[3] ~= '' and v[1] == ARGV[3] then return answer('ok') end  -- the first answer was lost on its way
 if not x.ended or not v[2] then return answer('refused', x.state) end
+if redis.call('HEXISTS', key('x', E), 'forgetting') == 1 then return answer('unknown') end
 local outcome = x.state
+redis.call('HSETNX', key('x', E), 'last', x.gen)  -- of a release that knew one way back only
+turn(x)
 if outcome == 'completed' then outcome = 'rolled_back' end
 redis.call('HSET', key('x', E), 'state', 'rolling_back', 'gen', 0, 'rb_started', NOW, 'mode', 'rollback', 'outcome', outcome,
   'request', ARGV[2], 'request_key', ARGV[3])

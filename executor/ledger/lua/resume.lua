@@ -1,14 +1,16 @@
--- A person lets an execution go on that was to be taken back. ARGV: E, what was chosen, timeout in ms, who, then the
--- actions of its stage that run (again). What was broken off, and may not run twice, is asked for first.
+-- A person lets an execution go on that was to be taken back. ARGV: E, what was chosen, timeout in ms, who, turn for which
+-- that was planned, then the actions of its stage that run (again). What was broken off, and may not run twice, is asked
+-- for first.
 local E = ARGV[1]
 local x = load(E)
 -- after an earlier way back the stage is one of that
-if not x or x.state ~= 'rolling_back' or x.last > 0 or x.stage < 0 then return answer('noop') end
+if not x or x.state ~= 'rolling_back' or x.last > 0 or x.stage < 0 or (ARGV[5] ~= '' and ARGV[5] ~= x.turn) then return answer('noop') end
 strike('rb:' .. E)
-for i = 5, #ARGV do
+turn(x)
+for i = 6, #ARGV do
   local name = key('a', E, 0, ARGV[i])
   local v, rule = redis.call('HMGET', name, 'status', 'effect'), rule_of(E, 0, ARGV[i])
-  local broken = v[1] == 'cancelled' and (RANK[v[2]] or 0) > 0 and not rule.id
+  local broken = v[1] == 'cancelled' and (RANK[v[2]] or 0) >= RANK.unknown and not rule.id
   if rule.f == 'continue' and (v[1] == 'failed' or v[1] == 'timed_out') then  -- it is borne no more
     redis.call('HINCRBY', key('x', E), 'failures', -1)
   end
@@ -16,11 +18,11 @@ for i = 5, #ARGV do
   redis.call('HSET', name, 'status', 'ready', 'token', '', 'nonce', '', 'since', NOW)
   if broken then redis.call('HSET', name, 'probe', 1) end
 end
-redis.call('HSET', key('x', E), 'state', 'running', 'left', #ARGV - 4, 'mode', '', 'outcome', '', 'opened', NOW,
+redis.call('HSET', key('x', E), 'state', 'running', 'left', #ARGV - 5, 'mode', '', 'outcome', '', 'opened', NOW,
   'chosen', ARGV[2])
 redis.call('HDEL', key('x', E), 'error', 'rb_started', 'waiting_for', 'offer', 'choice', 'request', 'request_key')
 redis.call('DEL', key('slots', E), key('wait', E))
 redis.call('ZADD', key('deadlines'), NOW + tonumber(ARGV[3]), E)
-emit(E, 'execution:resumed', '"by":' .. q(ARGV[4]) .. ',"actions":' .. (#ARGV - 4))
+emit(E, 'execution:resumed', '"by":' .. q(ARGV[4]) .. ',"actions":' .. (#ARGV - 5))
 publish_stage(load(E))
 return answer('ok')

@@ -111,7 +111,8 @@ class Claims(Moves):
         x, generation, nonce, holder = ask.x, ask.generation, ask.nonce, ask.holder
         fields, rule = x.action(generation, action), x.rule(generation, action)
         mode = "probe" if fields.pop("probe", None) else "execute"
-        fields.pop("unserved", None)
+        if fields.pop("unserved", None) and generation > 0:
+            x.drop("rb_waits")  # who else waits says so again
         attempt = int(fields.get("attempt", 0))
         if mode == "execute" or attempt == 0:  # a take-over is no attempt
             attempt += 1

@@ -136,7 +136,10 @@ class MemoryLedger(MemoryRollbacks):
         """End an execution; False where it has ended before."""
         with self._step() as do:
             x = self._store.executions.get(execution)
-            if x is not None and x.state == "concluding" and status != (x.fields.get("outcome") or "completed"):
+            decided = (x.fields.get("outcome") or "completed") if x is not None else ""
+            if decided == "rolled_back" and status == "completed":
+                decided = status  # one that a person asked to be taken back stays completed where nothing of it was
+            if x is not None and x.state == "concluding" and status != decided:
                 # another end than the decided one comes too late, and the entry stays for who comes with that
                 return False
             do.strike("con:" + execution)

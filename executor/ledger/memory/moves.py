@@ -160,6 +160,7 @@ class Moves:
             self.conclude_later(x)
             return
         x.put(state="rolling_back", rb_started=self.now)
+        x.turn()
         self.emit(x, "rollback:started", '"reason":' + x.fields.get("error", "null"))
         self.begin_later(x, self.now + RESEND_MS, now=True)
 

@@ -17,14 +17,16 @@ class MemoryRollbacks(MemoryActions):
 
     def begin_rollback(
         self, execution: str, generation: int, plan: Plan, steps: dict[str, Step], *,
-        remaining: list[dict[str, Any]], timeout_s: float, chosen: Chosen,
+        remaining: list[dict[str, Any]], timeout_s: float, chosen: Chosen, turn: str = "",
     ) -> bool:  # fmt: skip
         """Begin the way back as the next generation; False where that was done before, or is not due."""
         with self._step() as do:
             if generation != 0:
                 return False  # one at a time
-            do.strike("rb:" + execution)
             x = self._store.executions.get(execution)
+            if x is not None and x.turned(turn):
+                return False
+            do.strike("rb:" + execution)
             if x is None or x.state != "rolling_back" or x.current != generation:
                 return False
             x.slots.clear()
@@ -59,6 +61,8 @@ class MemoryRollbacks(MemoryActions):
                 return "ok", ""  # the first answer was lost on its way
             if "finished" not in x.fields or "started" not in x.fields:
                 return "refused", x.state
+            x.fields.setdefault("last", str(x.current))
+            x.turn()
             outcome = "rolled_back" if x.state == "completed" else x.state
             x.put(state="rolling_back", gen=0, rb_started=do.now, mode="rollback", outcome=outcome)
             x.put(request=request.model_dump_json(), request_key=request.key)
@@ -70,15 +74,16 @@ class MemoryRollbacks(MemoryActions):
             do.begin_later(x, do.now + RESEND_MS, now=True)
             return "ok", ""
 
-    def offer(self, execution: str, offer: dict[str, Any], *, wait_s: float) -> bool:
+    def offer(self, execution: str, offer: dict[str, Any], *, wait_s: float, turn: str = "") -> bool:
         """A guided rollback waits for a person, at most `wait_s` seconds; False where it does not wait."""
         with self._step() as do:
             x, wait_ms = self._store.executions.get(execution), round(wait_s * 1000)
-            if x is None or x.state != "rolling_back" or x.current != 0 or "offer" in x.fields:
+            if x is None or x.state != "rolling_back" or x.current != 0 or "offer" in x.fields or x.turned(turn):
                 return False
             waiting_for = f"a person chooses what is undone: rex rollback {execution} --choose"
             x.put(offer=json.dumps(offer), choose_by=do.now + wait_ms, waiting_for=waiting_for)
             x.drop("choice")
+            x.turn()
             do.strike("rb:" + execution)
             do.begin_later(x, do.now + wait_ms)
             do.emit(x, "rollback:waiting", wait_ms=wait_ms, offer=offer)
@@ -93,27 +98,31 @@ class MemoryRollbacks(MemoryActions):
                 return "unknown", ""
             if choices.key and x.fields.get("choice_key") == choices.key:
                 return "ok", ""  # the first answer was lost on its way
-            if x.state != "rolling_back" or x.current != 0 or "offer" not in x.fields:
-                return "refused", x.state
-            if "choice" in x.fields:
-                return "refused", "chosen"
+            if why := _why_not(x, choices, do.now):
+                return "refused", why
+            x.turn()
             x.put(choice=json.dumps(choices.choices), choice_key=choices.key, choice_by=choices.by, choice_at=do.now)
             do.emit(x, "rollback:chosen", by=choices.by, choices=choices.choices)
             do.begin_later(x, do.now + RESEND_MS, now=True)
             return "ok", ""
 
-    def resume(self, execution: str, chosen: Chosen, actions: Iterable[str], *, timeout_s: float) -> bool:
+    def resume(
+        self, execution: str, chosen: Chosen, actions: Iterable[str], *, timeout_s: float, turn: str = ""
+    ) -> bool:
         """Let an execution that was to be taken back go on: these actions of its stage run, again or at last."""
         with self._step() as do:
             x, listed = self._store.executions.get(execution), list(actions)
             # after an earlier way back the stage is one of that
             if x is None or x.state != "rolling_back" or x.number("last") > 0 or x.number("stage", -1) < 0:
                 return False
+            if x.turned(turn):
+                return False
+            x.turn()
             do.strike("rb:" + execution)
             for name in listed:
                 fields = x.action(0, name)
                 # what was broken off, and may not run twice, is asked for first
-                broken = fields.get("status") == "cancelled" and fields.get("effect", "none") != "none"
+                broken = fields.get("status") == "cancelled" and fields.get("effect") in ("unknown", "completed")
                 if x.rule(0, name)["f"] == "continue" and fields.get("status") in ("failed", "timed_out"):
                     x.put(failures=x.number("failures") - 1)  # it is borne no more
                 for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
@@ -139,7 +148,9 @@ class MemoryRollbacks(MemoryActions):
             do.sends = self.outlet is not None
             if execution not in self._store.executions:
                 return False
-            do.post_task("ask:" + key, task, key, [execution, request, key], due=do.now + RESEND_MS, now=True)
+            do.post_task(
+                "ask:" + key, task, key, [execution, request, key, do.now], due=do.now + 3 * RESEND_MS, now=True
+            )
             return True
 
     def reply(self, key: str, answer: dict[str, Any]) -> None:
@@ -155,3 +166,14 @@ class MemoryRollbacks(MemoryActions):
             self._changed.wait_for(lambda: key in self._store.replies, timeout=timeout_s)
             text = self._store.replies.pop(key, None)
             return None if text is None else dict(json.loads(text))
+
+
+def _why_not(x: Execution, choices: Choices, now: int) -> str:
+    """Why a choice comes at the wrong time."""
+    if x.state != "rolling_back" or x.current != 0 or "offer" not in x.fields:
+        return x.state
+    if "choice" in x.fields:
+        return "chosen"
+    if now >= x.number("choose_by"):
+        return "late"
+    return "another" if x.turned(choices.turn) else ""

@@ -59,6 +59,13 @@ class Execution:
     def put(self, **fields: object) -> None:
         self.fields.update({name: str(value) for name, value in fields.items()})
 
+    def turn(self) -> None:
+        """What a coordinator plans holds for what it has read: whatever asks it to look again makes that void."""
+        self.put(turn=self.number("turn") + 1)
+
+    def turned(self, planned_for: str) -> bool:
+        return planned_for not in ("", self.fields.get("turn", "0"))
+
     def drop(self, *names: str) -> None:
         for name in names:
             self.fields.pop(name, None)
