@@ -137,12 +137,24 @@ def test_a_completed_one_ends_as_rolled_back(ledger: AnyLedger) -> None:
     tried = Tried(ledger).complete()
     tried.reopen("k1")
     tried.begin()
-    assert not ledger.conclude("E1", "completed")
+    assert not ledger.conclude("E1", "failed")
     assert ledger.conclude("E1", "rolled_back", rollback="partial")
     tried.reopen("k2")
     assert tried.field("rb_status") is None
     tried.go_back(2, outcome="rolled_back")
     assert (tried.state, tried.events()[-1]) == ("rolled_back", "execution:rolled_back")
+
+
+def test_a_completed_one_of_which_nothing_was_taken_back_stays_completed(ledger: AnyLedger) -> None:
+    """A person asked, and then kept everything; one that failed does not complete by that."""
+    tried = Tried(ledger).complete()
+    tried.reopen("k1")
+    tried.begin()
+    assert ledger.conclude("E1", "completed", rollback="completed")
+    assert (tried.state, tried.events()[-1]) == ("completed", "execution:completed")
+    failed = Tried(ledger, "E2").fail()
+    failed.begin()
+    assert not ledger.conclude("E2", "completed")
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])

@@ -22,6 +22,13 @@ def undoable(name: str, **more: Any) -> Step:
     return step(name, **{"way_back": WAY, **more})
 
 
+class Sorted(MemoryLedger):
+    """One that does not keep the order of steps."""
+
+    def steps(self, execution: str, generation: int) -> dict[str, Step]:
+        return dict(sorted(super().steps(execution, generation).items()))
+
+
 class Clock:
     now = 1_800_000_000_000
 
@@ -101,11 +108,11 @@ def test_what_is_not_possible_is_said(mechanism: str) -> None:
 
 
 def test_adaptive_weighs_every_way_there_is() -> None:
-    """With a snapshot and with probes all that are possible."""
+    """With a snapshot; of one phase the end alone is proved, and neither snapshots nor sequences are phases."""
     tried = failed(saves=True, rollback_verify=(PROBE,))
     chosen, made = case(tried).determine()
     assert {one.mechanism: one.possible for one in chosen.estimates} == {
-        "compensate": True, "snapshot": True, "phased": True, "partial": False
+        "compensate": True, "snapshot": True, "phased": False, "partial": False
     }  # fmt: skip
     assert (chosen.mechanism, chosen.asked) == ("compensate", "adaptive")
     assert list(made.steps) == ["b", "a", "verify/1"]
@@ -114,7 +121,9 @@ def test_adaptive_weighs_every_way_there_is() -> None:
 
 def test_what_cannot_be_undone_by_itself_is_by_snapshot() -> None:
     """Adaptive leaves as little as it can."""
-    tried = Tried(MemoryLedger()).start(in_group([SAVE]), in_group([step("a", way_back=WayBack(rule="lacking"))]))
+    tried = Tried(MemoryLedger()).start(
+        in_group([SAVE]), in_group([step("a", way_back=WayBack(rule="lacking", local=True))])
+    )
     held = tried.claim("snapshot/1")
     tried.ledger.record_undo(held, {"data": {}, "covers": []})
     tried.settle(held, effect="completed")
@@ -168,15 +177,18 @@ def test_earlier_rollbacks_count() -> None:
 
 
 def test_nothing_of_it_ran_between_its_end_and_the_request() -> None:
-    """What changed in that time others changed; of a rollback right after the failure there is no such time."""
+    """What changed in that time others changed, also before an earlier rollback; right after the failure there is none."""
     clock = Clock()
     tried = failed(clock=clock)
     assert case(tried).way_back("compensate").steps["a"].quiet_ms is None
     ended = clock.now
-    tried.begin()
+    tried.begin(in_group([step("a", purpose="undo", undoes="a", on_failure="continue")]))
+    clock.now += 30_000
+    tried.do("a", status="failed", generation=1)
+    tried.ledger.advance("E1", 1, 0)
     tried.ledger.conclude("E1", "failed", rollback="partial")
-    clock.now += 60_000
-    assert case(tried, by="ann").way_back("compensate").steps["a"].quiet_ms == (ended, ended)
+    clock.now += 30_000
+    assert case(tried, by="ann").way_back("compensate").steps["a"].quiet_ms == (ended, ended + 60_000)
     tried.reopen()
     clock.now += 60_000
     again = case(tried, force=True).way_back("compensate").steps["a"]
@@ -189,8 +201,29 @@ def test_a_rollback_has_the_time_that_its_steps_may_take() -> None:
     one = case(failed(rollback_verify=(PROBE,)), settings)
     assert one.timeout_s(one.way_back("compensate")) == 100 + 5 + 5 + 7
     assert one.timeout_s(one.way_back("partial", frozenset("a"))) == 100 + 5 + 7
+    assert one.timeout_s(one.way_back("partial", frozenset())) == 100 + 7
     written = case(failed(rollback_timeout_s=42.0), settings)
     assert written.timeout_s(written.way_back("compensate")) == 42.0
+
+
+@pytest.mark.parametrize(("parallel", "longest"), [(0, 9.0), (1, 19.0), (2, 9.5), (3, 9.0)])
+def test_what_goes_back_side_by_side_takes_as_long_as_the_longest(parallel: int, longest: float) -> None:
+    """Or as long as all of them where fewer may run at once."""
+    settings = Settings.model_validate({"rollback": {"rollback_timeout": "100s"}})
+    ways = {name: WAY.model_copy(update={"timeout_s": s}) for name, s in (("a", 9.0), ("b", 5.0), ("c", 5.0))}
+    tried = Tried(MemoryLedger())
+    tried.start(in_group([undoable(name, way_back=way) for name, way in ways.items()]), said={"parallel": parallel})
+    for name in "ab":
+        tried.settle(tried.claim(name), effect="completed")
+    tried.settle(tried.claim("c"), "failed", effect="completed")
+    one = case(tried, settings)
+    assert one.timeout_s(one.way_back("compensate")) == 100 + longest
+
+
+def test_actions_are_in_the_order_of_the_plan() -> None:
+    """A ledger keeps them in none."""
+    tried = Tried(Sorted()).start(in_group("z m"), in_group("b a"))
+    assert list(case(tried).steps) == ["z", "m", "b", "a"]
 
 
 # -- guided -----------------------------------------------------------------------------------------------------------
@@ -231,6 +264,16 @@ def test_what_was_broken_off_goes_on_with_what_is_tried_again() -> None:
     assert one.to_run_again({"b": "retry"}) == ["e", "d", "b", "a"]
     assert one.to_run_again({"b": "undo", "a": "keep"}) == []
     assert one.to_run_again({"z": "retry"}) == []
+
+
+def test_with_one_that_is_tried_again_every_fatal_one_is() -> None:
+    """With another failure standing there the execution could not go on; one that is borne stays as it is."""
+    bearing = step("c", on_failure="continue")
+    tried = Tried(MemoryLedger()).start(in_group([step("b"), bearing, step("a")]))
+    held = tried.claim("a")
+    tried.do("c", "b", status="failed")
+    tried.settle(held, "failed")
+    assert case(tried).to_run_again({"b": "retry"}) == ["b", "a"]
 
 
 def test_the_error_and_the_age_are_what_a_choice_goes_by() -> None:

@@ -23,10 +23,11 @@ def saved(number: int, *covers: str, device: str = "d1", status: str = "succeede
 
 
 def done(
-    name: str, rule: WayBackRule = "restores", target: str = "/etc/a", *, device: str = "d1", **more: Any
-) -> tuple[Step, dict[str, str]]:
+    name: str, rule: WayBackRule = "restores", target: str = "/etc/a", *, device: str = "d1", local: bool = True,
+    **more: Any,
+) -> tuple[Step, dict[str, str]]:  # fmt: skip
     """An action that succeeded, with what the ledger says of it."""
-    step = Step(id=name, device=device, call=CALL, way_back=WayBack(rule=rule, call=CALL), **more)
+    step = Step(id=name, device=device, call=CALL, way_back=WayBack(rule=rule, call=CALL, local=local), **more)
     record = json.dumps({"data": {"path": target}, "target": target})
     number = str(100 + ord(name[0]))
     row = {"status": "succeeded", "effect": "completed", "device": device, "ord": number}
@@ -85,10 +86,22 @@ def test_a_snapshot_of_another_device_holds_nothing() -> None:
 
 def test_what_lacks_a_way_back_is_taken_for_held_by_the_snapshots_of_its_device() -> None:
     """All of them: it is left only where one could not be restored. Known once, named once."""
-    made = back(saved(1, "/etc"), saved(2, "/srv"), saved(3, "/x", device="d2"), done("a", "lacking"), done("b"))
+    here = saved(1, "/etc"), saved(2, "/srv"), saved(3, "/x", device="d2")
+    made = back(*here, done("a", "lacking"), done("b"))
     assert [(row["action"], row["unless"]) for row in made.remaining] == [("a", ["snapshot/1", "snapshot/2"])]
     stands_for = {name: made.steps[name].stands_for for name in ("snapshot/1", "snapshot/2", "snapshot/3")}
     assert stands_for == {"snapshot/1": ("b", "a"), "snapshot/2": ("a",), "snapshot/3": ()}
+    again = back(*here, done("a", "lacking"), done("b"), earlier=Earlier(done=frozenset({"snapshot/1", "b"})))
+    assert [(row["action"], row["unless"]) for row in again.remaining] == [("a", ["snapshot/2"])]
+    both = back(*here, done("a", "lacking"), earlier=Earlier(done=frozenset({"snapshot/1", "snapshot/2"})))
+    assert both.remaining == []
+
+
+def test_what_does_not_lie_on_its_device_no_snapshot_holds() -> None:
+    """A call to another system is not taken back with the files from which it was made."""
+    made = back(saved(1, "/"), done("a", "lacking", local=False))
+    assert [row.get("unless") for row in made.remaining] == [None]
+    assert made.steps["snapshot/1"].stands_for == ()
 
 
 def test_a_snapshot_that_failed_holds_nothing() -> None:
@@ -131,7 +144,8 @@ def test_a_fallback_that_is_held_is_undone_by_itself_only_where_need_be() -> Non
     assert (made.steps["a/fallback"].unless, made.steps["a/fallback"].of_fallback) == ("snapshot/1", True)
     both = back(saved(1, "/"), (step, row))
     assert order(both) == [("snapshot/1",), ("a/fallback", "a")]
-    assert both.steps["snapshot/1"].stands_for.count("a") == 1
+    assert both.steps["snapshot/1"].stands_for == ("a/fallback", "a")
+    assert made.steps["snapshot/1"].stands_for == ("a/fallback",)
 
 
 def test_other_mechanisms_leave_snapshots_alone() -> None:
@@ -180,6 +194,18 @@ def test_what_an_earlier_rollback_did_is_not_kept() -> None:
     """It is not there any more."""
     made = back(done("a"), done("b"), mechanism="partial", only=frozenset("b"), earlier=Earlier(done=frozenset("a")))
     assert (list(made.steps), made.kept) == (["b"], [])
+
+
+def test_what_an_earlier_rollback_left_is_not_kept_but_left() -> None:
+    """Nobody chose to keep it: it stays on the list; what that one kept is kept again."""
+    earlier = Earlier(touched=frozenset("a"), happened=True)
+    acted = done("a"), done("b"), done("c", "lacking"), done("d")
+    made = back(*acted, mechanism="partial", only=frozenset("b"), earlier=earlier)
+    assert (list(made.steps), made.kept) == (["b"], ["d"])
+    assert {row["action"]: row["reason"] for row in made.remaining} == {
+        "a": "an earlier rollback could not take it back, and it was not asked for now",
+        "c": "it was done, and no way back is declared",
+    }
 
 
 def test_force_and_the_quiet_time_are_told_to_each_step() -> None:

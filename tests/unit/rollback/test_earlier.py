@@ -1,10 +1,13 @@
 """What earlier rollbacks did is not done again."""
 
+import json
 from typing import Any
 
 import pytest
 
+from executor.model.errors import ChangedSince
 from executor.model.plan import Call, Plan, Step, WayBack, WayBackRule, group
+from executor.taken_back import Generation
 from rollback.compensation import Wanted, WayBackPlan, plan_way_back
 from rollback.earlier import Earlier, read_earlier
 
@@ -17,7 +20,7 @@ def undo(name: str, **more: Any) -> Step:
 
 def read(*rows: dict[str, str], **more: Any) -> Earlier:
     """What is known of the undo of ``a`` after generations in which it ended so."""
-    return read_earlier([({"a": undo("a", **more)}, {"a": row}) for row in rows])
+    return read_earlier(Generation({"a": undo("a", **more)}, {"a": row}) for row in rows)
 
 
 @pytest.mark.parametrize("status", ["succeeded", "skipped"])
@@ -50,25 +53,60 @@ def test_what_was_broken_off_is_in_doubt_unless_it_may_run_again(
 def test_what_a_later_rollback_did_is_in_doubt_no_more() -> None:
     """Nor is what it never came to."""
     assert read({"status": "failed", "effect": "unknown"}, {"status": "succeeded"}) == Earlier(
-        done=frozenset("a"), touched=frozenset("a")
+        done=frozenset("a"), touched=frozenset("a"), happened=True
     )
-    assert read({}) == Earlier(touched=frozenset("a"))
+    assert read({}) == Earlier(touched=frozenset("a"), happened=True)
+    assert read() == Earlier()
     assert read({"status": "running", "effect": "unknown"}).doubtful == frozenset()
 
 
-@pytest.mark.parametrize(("status", "done"), [("succeeded", {"snapshot/1", "a", "b"}), ("skipped", {"snapshot/1"})])
-def test_a_restored_snapshot_did_what_it_stands_for(status: str, done: set[str]) -> None:
-    """Not where it was not restored."""
-    restore = undo("snapshot/1", stands_for=("a", "b"))
-    assert read_earlier([({"snapshot/1": restore}, {"snapshot/1": {"status": status}})]).done == done
+def test_what_others_had_changed_is_known_as_such_until_it_is_done() -> None:
+    """Also where it may run again; a failure of another kind says nothing of others."""
+    error = {"type": ChangedSince.__name__, "message": "changed since by others"}
+    row = {"status": "failed", "effect": "none", "outcome": json.dumps({"error": error})}
+    assert read(row, idempotent=True) == Earlier(changed=frozenset("a"), touched=frozenset("a"), happened=True)
+    assert read(row, {"status": "succeeded"}).changed == frozenset()
+    other = {**row, "outcome": json.dumps({"error": {**error, "type": "ActionError"}})}
+    assert read(other).changed == frozenset()
+
+
+def restored(*statuses: str, **held: str) -> Earlier:
+    """After snapshots that all stand for ``a`` and ``b/fallback``, and the undos that stood by, ended so."""
+    steps = [undo(f"snapshot/{number}", stands_for=("a", "b/fallback")) for number in range(1, len(statuses) + 1)]
+    rows = {step.id: {"status": status} for step, status in zip(steps, statuses, strict=True)}
+    rows |= {name.replace("_", "/"): {"status": status} for name, status in held.items()}
+    standing_by = [undo(name, unless="snapshot/1") for name in ("a", "b/fallback")]
+    return read_earlier([Generation({step.id: step for step in (*steps, *standing_by)}, rows)])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "done"),
+    [
+        (["succeeded"], {"snapshot/1", "a", "b/fallback"}),
+        (["skipped"], {"snapshot/1"}),
+        (["failed"], set()),
+        (["succeeded", "succeeded"], {"snapshot/1", "snapshot/2", "a", "b/fallback"}),
+        (["succeeded", "failed"], {"snapshot/1"}),
+        (["failed", "succeeded"], {"snapshot/2"}),
+    ],
+)
+def test_restored_snapshots_did_what_they_stand_for(statuses: list[str], done: set[str]) -> None:
+    """Where several hold one, only all of them together did it."""
+    assert restored(*statuses).done == done
+
+
+def test_a_snapshot_whose_work_was_done_without_it_is_done() -> None:
+    """It is not put over what was undone by itself; where one of these failed it may still help."""
+    assert restored("failed", a="succeeded", b_fallback="skipped").done == {"snapshot/1", "a", "b/fallback"}
+    assert restored("failed", a="succeeded", b_fallback="failed").done == {"a"}
 
 
 def test_probes_are_no_undos() -> None:
-    """They are asked again each time; when everything ended is known of all of them."""
+    """They are asked again each time."""
     steps = {"verify/1": undo("verify/1", purpose="verify", undoes=None), "a": undo("a")}
-    rows = {"verify/1": {"status": "succeeded", "finished": "7"}, "a": {"status": "failed", "finished": "5"}}
-    found = read_earlier([(steps, rows)])
-    assert (found.done, found.touched, found.ends_ms) == (frozenset(), {"a"}, (7, 5))
+    rows = {"verify/1": {"status": "succeeded"}, "a": {"status": "failed"}}
+    found = read_earlier([Generation(steps, rows)])
+    assert (found.done, found.touched) == (frozenset(), {"a"})
 
 
 def planned(earlier: Earlier, rule: WayBackRule = "completed", *, force: bool = False) -> WayBackPlan:
@@ -86,12 +124,23 @@ def test_what_is_done_is_never_planned_again(rule: WayBackRule, force: bool) -> 
     assert (made.steps, made.remaining, made.stages, made.kept) == ({}, [], [], [])
 
 
-def test_what_is_in_doubt_is_listed_unless_forced() -> None:
+@pytest.mark.parametrize(
+    ("earlier", "reason"),
+    [
+        (
+            Earlier(doubtful=frozenset("a")),
+            "taking it back was broken off before, and nobody knows how far it came (--force does it again)",
+        ),
+        (
+            Earlier(changed=frozenset("a")),
+            "changed since by others, as an earlier rollback found (--force overwrites that)",
+        ),
+    ],
+)
+def test_what_is_in_doubt_or_changed_is_listed_unless_forced(earlier: Earlier, reason: str) -> None:
     """A person decides."""
-    earlier = Earlier(doubtful=frozenset("a"))
     listed = planned(earlier)
     assert listed.steps == {}
-    reason = "taking it back was broken off before, and nobody knows how far it came (--force does it again)"
     assert listed.remaining == [{"action": "a", "device": "d", "reason": reason, "what": "change"}]
     forced = planned(earlier, force=True)
     assert (list(forced.steps), forced.remaining) == (["a"], [])

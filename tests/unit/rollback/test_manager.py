@@ -7,6 +7,7 @@ from support.ledgers import WRONG, Tried, in_group, in_sequence, step
 
 from config.settings import Settings
 from executor.ledger.memory import MemoryLedger
+from executor.model.errors import NotAllowedNow
 from executor.model.plan import Call, Step, WayBack
 from executor.model.strategy import Strategy
 from rollback.manager import RollbackManager
@@ -48,7 +49,7 @@ def undos(tried: Tried, generation: int = 1) -> list[str]:
 def previewed(tried: Tried, **request: Any) -> dict[str, Any]:
     """What the preview answers; it changes nothing."""
     before = tried.ledger.head("E1"), tried.events(), tried.sent()
-    managed(tried).preview("E1", request, "k")
+    managed(tried).preview("E1", request, "k", tried.ledger.now_ms())
     found = tried.ledger.answer("k", 1.0)
     assert (tried.ledger.head("E1"), tried.events(), tried.sent()) == before
     assert found is not None
@@ -263,7 +264,7 @@ def test_what_never_ran_has_nothing_to_preview() -> None:
     tried.submit()
     assert previewed(tried)["refused"] == "nothing of it ran, so there is nothing to take back"
     assert "mechanism" in previewed(tried, mechanism="magic")["refused"]
-    managed(tried).preview("E2", {}, "k2")
+    managed(tried).preview("E2", {}, "k2", tried.ledger.now_ms())
     answer = tried.ledger.answer("k2", 1.0)
     assert answer is not None
     assert "E2" in answer["refused"]
@@ -288,7 +289,8 @@ def test_snapshots_are_taken_without_running_anything() -> None:
     assert document["strategy"]["snapshot"] == [{"uses": "save", "device": "d1"}]
     assert [action["uses"] for action in document["strategy"]["actions"]] == ["assert"]
     assert document["inputs"] == {"port": 1}
-    assert manager.restore_from_snapshot(taken, by="ann") == ("refused", "pending")
+    with pytest.raises(NotAllowedNow, match="nothing of it ran"):
+        manager.restore_from_snapshot(taken, by="ann")
 
 
 def test_a_restore_is_a_rollback_by_snapshot() -> None:

@@ -7,7 +7,7 @@ import pytest
 from executor.model.plan import Call, Reads, Step, WayBack, group, sequence
 from executor.model.rollback import Chosen, Estimate
 from rollback.compensation import WayBackPlan
-from rollback.preview import how_of, needed_by, shown_offer, shown_plan
+from rollback.preview import how_of, needs_of, shown_offer, shown_plan
 
 UNDO = Call(uses="command", with_={"run": "./ctl down ${{ inputs.port }}"})
 FORWARD = {
@@ -164,5 +164,4 @@ READS = Reads(actions=("a",))
 def test_what_needs_an_action_is_known(more: dict[str, Any], effect: str, needed: bool) -> None:
     """By its `needs`, or as it was made of the other's result; what did nothing, or only looked, needs nothing."""
     rows = {"a": {"effect": "completed"}, "b": {"effect": effect}}
-    assert needed_by("a", chain(**more), rows) == (["b"] if needed else [])
-    assert needed_by("b", chain(**more), rows) == []
+    assert needs_of(chain(**more), rows) == ({"a": ["b"]} if needed else {})
