@@ -84,7 +84,7 @@ def test_what_others_changed_since_is_left_alone(
 ) -> None:
     _, undo = bench.do(kind, path=str(conf), **change)
     conf.write_text("somebody else's")
-    with pytest.raises(ChangedSince, match="was changed since .* by someone else"):
+    with pytest.raises(ChangedSince, match=r"was changed since .* by someone else"):
         undo()
     assert conf.read_text() == "somebody else's"
 
