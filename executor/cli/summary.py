@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _UNDONE = {
-    "completed": "everything that was to be taken back has been",
+    "completed": "everything that was done has been taken back",
     "partial": "not everything could be taken back",
     "failed": "the state before could not be proved",
     "disabled": "nothing was taken back: the strategy or the settings say so",
@@ -38,7 +38,9 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
 
 def _rollback(rollback: dict[str, Any]) -> Iterator[str]:
     if rollback["status"] in _UNDONE:
-        yield f"rollback {rollback['status']}: {_UNDONE[rollback['status']]}"
+        kept = rollback["status"] == "completed" and rollback.get("kept")
+        what = "everything that was asked for has been taken back" if kept else _UNDONE[rollback["status"]]
+        yield f"rollback {rollback['status']}: {what}"
     if (rollback.get("chosen") or {}).get("asked") == "adaptive" and rollback["chosen"]["reasons"]:
         yield f"  by {rollback['mechanism']}: {'; '.join(rollback['chosen']['reasons'])}"
     for one in rollback["compensated"]:

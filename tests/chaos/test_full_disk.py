@@ -1,6 +1,7 @@
 """A device whose store has no room: the action fails before its effect, and says so."""
 
 import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,9 +52,10 @@ def test_a_store_with_a_limit(cluster: Cluster, tmp_path: Path) -> None:
     cluster.worker("edge-1", REX_ROLLBACK__STORE_MAX_BYTES="100")
     cluster.ready()
     path = tmp_path / "a.conf"
-    path.write_text("x" * 1000)
+    before = secrets.token_hex(500)  # what can be compressed would fit
+    path.write_text(before)
     edit = {"id": "edit", "uses": "file.edit", "with": {"path": str(path), "content": "short"}, "retry": "none"}
     report = cluster.run(strategy("limited", [edit]))
     assert report["status"] == "failed"
     assert report["error"]["classification"]["type"] == "resource"
-    assert path.read_text() == "x" * 1000
+    assert path.read_text() == before
