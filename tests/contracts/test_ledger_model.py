@@ -110,6 +110,11 @@ class LedgerModel(RuleBasedStateMachine):
         message = stage.messages[chance // 7 % len(stage.messages)]
         return x.id, generation, list(message[chance // 11 % len(message) if not current else 0 :])
 
+    def a_turn(self, x: Any) -> str:
+        """For which a coordinator planned: mostly that of now, or it does not say."""
+        number = next(self.numbers)
+        return str(x.number("turn") - number % 2) if number % 3 else ""
+
     # -- workers ------------------------------------------------------------------------------------------------------
 
     @rule(chance=CHANCE, holder=HOLDERS, current=st.sampled_from([True, True, True, False]), parks=st.booleans())
@@ -267,7 +272,7 @@ class LedgerModel(RuleBasedStateMachine):
         x = self.before_its_way_back(chance, brought=brought)
         plan, steps = (Plan(stages=()), {}) if empty else planned
         generation = x.number("last") if late else 0
-        more: dict[str, Any] = {"remaining": [WRONG], "timeout_s": timeout_s, "chosen": CHOSEN}
+        more: dict[str, Any] = {"remaining": [WRONG], "timeout_s": timeout_s, "chosen": CHOSEN, "turn": self.a_turn(x)}
         self.twins.call("begin_rollback", x.id, generation, plan, steps, **more)
 
     @rule(chance=CHANCE, key=st.sampled_from(["", "k1", "k2"]), ends=st.booleans())
@@ -281,13 +286,15 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(chance=CHANCE, wait_s=st.sampled_from([0.0, 5.0]), brought=st.booleans())
     def offer(self, chance: int, wait_s: float, brought: bool) -> None:
         x = self.before_its_way_back(chance, brought=brought)
-        self.twins.call("offer", x.id, {"actions": {"a0": {}}, "default": "undo"}, wait_s=wait_s)
+        told = {"actions": {"a0": {}}, "default": "undo"}
+        self.twins.call("offer", x.id, told, wait_s=wait_s, turn=self.a_turn(x))
         self.twins.call("offered", x.id)
 
     @rule(chance=CHANCE, key=st.sampled_from(["", "c1", "c2"]))
     def choose(self, chance: int, key: str) -> None:
-        answer = Choices(choices={"a0": "keep"}, by="ann", key=key)
-        self.twins.call("choose", self.an_execution(chance).id, answer)
+        x = self.an_execution(chance)
+        answer = Choices(choices={"a0": "keep"}, by="ann", key=key, turn=self.a_turn(x))
+        self.twins.call("choose", x.id, answer)
 
     @rule(chance=CHANCE, timeout_s=st.sampled_from([1.0, 20.0]))
     def resume(self, chance: int, timeout_s: float) -> None:
@@ -298,7 +305,7 @@ class LedgerModel(RuleBasedStateMachine):
         became = {name: rows.get(name, {}).get("status", "ready") for name in stage}
         fails = ("failed", "timed_out") if chance % 3 else ("failed",)
         again = [name for name, status in became.items() if status in (*fails, "cancelled") or status not in FINAL]
-        if self.twins.call("resume", x.id, CHOSEN, again, timeout_s=timeout_s):
+        if self.twins.call("resume", x.id, CHOSEN, again, timeout_s=timeout_s, turn=self.a_turn(x)):
             self.rules_of_the_house.go_on(x.id, again)
 
     @rule(chance=CHANCE, key=st.sampled_from(QUESTIONS), replies=st.booleans())
@@ -317,7 +324,20 @@ class LedgerModel(RuleBasedStateMachine):
     def conclude(self, chance: int) -> None:
         x = self.an_execution(chance)
         outcome = x.fields.get("outcome") or "completed"
+        if outcome == "rolled_back" and chance % 2:
+            outcome = "completed"  # nothing of it was taken back
         self.twins.call("conclude", x.id, outcome, rollback="partial" if x.current else "")
+
+    @rule(chance=CHANCE)
+    def forget(self, chance: int) -> None:
+        """Only what has ended; what comes for it later finds nothing. One stays, so that there is something to do."""
+        x = self.an_execution(chance)
+        if len(self.twins.memory._store.executions) > 1 or x.state not in TERMINAL:
+            ended = x.state in TERMINAL
+            self.twins.call("forget", x.id)
+            assert (x.id not in self.twins.memory._store.executions) == ended
+            if ended:
+                self.rules_of_the_house.forget(x.id)
 
     @rule(chance=CHANCE, undo=st.booleans(), sure=st.sampled_from([False, False, True]))
     def cancel(self, chance: int, undo: bool, sure: bool) -> None:

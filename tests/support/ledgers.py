@@ -188,6 +188,13 @@ def woken(ledger: AnyLedger) -> list[str]:
     return found
 
 
+def due_in_ms(ledger: AnyLedger, name: str) -> int:
+    """When an entry of the outbox is due, from now on."""
+    if isinstance(ledger, MemoryLedger):
+        return ledger._store.outbox[name].due - ledger.now_ms()
+    return int(ledger._client.zscore(ledger._key("ob"), name)) - ledger.now_ms()
+
+
 def outbox(ledger: AnyLedger) -> list[str]:
     if isinstance(ledger, MemoryLedger):
         return sorted(ledger._store.outbox)

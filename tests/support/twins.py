@@ -120,12 +120,14 @@ class Invariants:
         self._store = store
         self._final: dict[tuple[str, int, str], tuple[str, str]] = {}
         self._events: dict[str, list[dict[str, Any]]] = {}
+        self._turns: dict[str, int] = {}
 
     def check(self) -> None:
         for x in self._store.executions.values():
             self._check_claims(x)
             self._check_slots(x)
             self._check_generations(x)
+            self._check_turn(x)
             self._check_final(x)
             self._check_way_on(x)
 
@@ -164,6 +166,19 @@ class Invariants:
         """A person had these actions run again: they are not final any more."""
         for action in actions:
             self._final.pop((execution, 0, action), None)
+
+    def forget(self, execution: str) -> None:
+        """It is gone; another may come under its name."""
+        self._final = {place: became for place, became in self._final.items() if place[0] != execution}
+        self._events.pop(execution, None)
+        self._turns.pop(execution, None)
+
+    def _check_turn(self, x: Execution) -> None:
+        """It is only ever raised, and whatever is about to be taken back has had one."""
+        assert x.number("turn") >= self._turns.get(x.id, 0)
+        self._turns[x.id] = x.number("turn")
+        assert x.state != "rolling_back" or x.number("turn") > 0
+        assert "forgetting" not in x.fields
 
     def _check_generations(self, x: Execution) -> None:
         """Each way back follows the one before, and nothing of one that is over is left."""

@@ -25,6 +25,7 @@ from executor.model.errors import (
 )
 from executor.model.execution import Claimed, Ended
 from executor.model.plan import Call, Fallback, RetryRule, Step
+from executor.model.rollback import Chosen
 from executor.model.strategy import Model
 from rollback.stores import MemoryStore
 from workers.actions.file_create import Create
@@ -199,6 +200,20 @@ def test_a_declared_way_back_that_saves_something_keeps_to_its_own(tmp_path: Pat
 
 
 # -- fallbacks -------------------------------------------------------------------------------------------------------
+
+
+def test_one_that_is_tried_again_runs_and_falls_back_anew() -> None:
+    """That its fallback once began tells something only of one that was broken off."""
+    main, second = failing(), Effect("spare", raising(ActionError("no luck either")))
+    world = World(main, second).of(call=Call(uses="main"), fallback=spare())
+    claimed = world.claim("a")
+    world.end(claimed, world.run(claimed))
+    assert world.row("a")["undo_fallback"]
+    again = Chosen(mechanism="guided", asked="guided", by="ann")
+    assert world.ledger.resume("E1", again, ["a"], timeout_s=60.0)
+    second.does = lambda _: 7
+    ended = world.run(world.claim("a"))
+    assert (ended.status, ended.result, main.done, second.done) == ("succeeded", 7, 2, 2)
 
 
 def test_a_fallback_that_killed_its_worker_is_not_run_again() -> None:

@@ -17,7 +17,7 @@ def offered(default: str = "undo", **actions: tuple[str, list[str]]) -> dict[str
     return {"default": default, "actions": made}
 
 
-OFFER = offered(a=("undo keep", ["b"]), b=("undo keep retry", []), c=("undo keep", []))
+OFFER = offered(a=("undo keep", ["b"]), b=("undo keep retry", []), c=("undo keep", []), d=("undo keep retry", []))
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ OFFER = offered(a=("undo keep", ["b"]), b=("undo keep retry", []), c=("undo keep
         {"a": "keep"},
         {"a": "keep", "b": "keep"},
         {"b": "undo", "a": "keep"},
-        {"b": "retry"},
-        {"b": "retry", "a": "keep"},
+        {"b": "retry", "d": "retry"},
+        {"b": "retry", "d": "retry", "a": "keep"},
     ],
 )
 def test_choices_that_go_together_are_taken(choices: dict[str, str]) -> None:
@@ -40,13 +40,15 @@ def test_choices_that_go_together_are_taken(choices: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
-        ({"x": "undo"}, "there is nothing to choose for 'x': it is about a, b, c"),
+        ({"x": "undo"}, "there is nothing to choose for 'x': it is about a, b, c, d"),
         ({"a": "retry"}, "retry is not possible for 'a': one of undo, keep"),
         ({"a": "forget"}, "'forget' is not possible for 'a': one of undo, keep"),
         ({"b": "keep"}, "b would be kept, and needs a: undo both, or keep both"),
         ({"a": "undo", "b": "keep"}, "b would be kept, and needs a: undo both, or keep both"),
+        ({"b": "retry", "d": "keep"}, "retry puts everything that failed back: d too"),
+        ({"d": "retry"}, "retry puts everything that failed back: b too"),
         (
-            {"b": "retry", "a": "undo", "c": "undo"},
+            {"b": "retry", "d": "retry", "a": "undo", "c": "undo"},
             "retry goes on with the execution, so nothing is undone: leave a, c out, or keep it",
         ),
     ],
@@ -82,6 +84,35 @@ def test_a_choice_is_given_to_the_ledger_once() -> None:
         choose(ledger, "E1", {"a": "undo"}, "bob")
     with pytest.raises(UnknownExecution):
         choose(ledger, "E2", {}, "ann")
+
+
+def test_a_choice_that_comes_late_is_told_so() -> None:
+    """The time to choose ends when it was said to."""
+    now = [1_800_000_000_000]
+    ledger: Any = MemoryLedger(clock=lambda: now[0])
+    Tried(ledger).fail()
+    ledger.offer("E1", OFFER, wait_s=60.0)
+    now[0] += 60_000
+    with pytest.raises(NotAllowedNow, match=r"wait for a choice: the time to choose is over$"):
+        choose(ledger, "E1", {}, "ann")
+
+
+class Overtaken(MemoryLedger):
+    """Meanwhile it was tried again, failed again, and another choice is offered."""
+
+    def offered(self, execution: str) -> dict[str, Any] | None:
+        found = super().offered(execution)
+        return None if found is None else {**found, "turn": "1"}
+
+
+def test_a_choice_answers_the_offer_that_was_read() -> None:
+    """Another one is not answered by it."""
+    ledger: Any = Overtaken()
+    tried = Tried(ledger).fail()
+    ledger.offer("E1", OFFER, wait_s=60.0)
+    with pytest.raises(NotAllowedNow, match=r"it failed again meanwhile, and there is another choice$"):
+        choose(ledger, "E1", {}, "ann")
+    assert tried.field("choice") is None
 
 
 class Answering(MemoryLedger):
@@ -128,6 +159,9 @@ def test_what_has_not_ended_is_not_taken_back() -> None:
         request_rollback(ledger, "E1", RollbackRequest(), 1.0)
     tried.do("a", status="failed")
     with pytest.raises(NotAllowedNow, match=r"^execution E1 is being taken back already: `rex watch E1` follows it$"):
+        request_rollback(ledger, "E1", RollbackRequest(), 1.0)
+    ledger.offer("E1", OFFER, wait_s=60.0)
+    with pytest.raises(NotAllowedNow, match=r"^execution E1 waits for a choice: `rex rollback E1 --choose` shows it$"):
         request_rollback(ledger, "E1", RollbackRequest(), 1.0)
     with pytest.raises(UnknownExecution):
         request_rollback(ledger, "E2", RollbackRequest(), 1.0)

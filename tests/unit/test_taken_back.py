@@ -125,6 +125,27 @@ def test_an_undo_that_stands_by_is_left_only_where_it_was_needed(restored: str, 
     assert [reason for _, reason in left(last)] == reasons
 
 
+@pytest.mark.parametrize(
+    ("held", "other", "covered"),
+    [
+        ("succeeded", "succeeded", True),
+        ("succeeded", "skipped", True),
+        ("succeeded", "failed", False),
+        ("succeeded", "", False),
+    ],
+)
+def test_a_restore_whose_work_was_done_without_it_is_not_left(held: str, other: str, covered: bool) -> None:
+    """Of everything that it held; what was not taken back by itself the snapshot may still hold."""
+    restore = undo("snapshot/1", stands_for=("a", "b/fallback"))
+    steps = restore, *(undo(name, unless="snapshot/1") for name in ("a", "b/fallback"))
+    last = go(*steps, snapshot_1={"status": "failed", "outcome": WRONG}, a=held, b_fallback=other)
+    assert last.covered(restore) == covered
+    assert (("snapshot/1", "wrong") not in left(last)) == covered
+    lacking = undo("snapshot/1", stands_for=("a", "c"))
+    assert not go(lacking, steps[1], snapshot_1="failed", a="succeeded").covered(lacking)
+    assert not go(undo("a"), a="failed").covered(undo("a"))
+
+
 # -- what became of it ------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +186,18 @@ def test_a_restored_snapshot_compensates_what_it_stands_for() -> None:
     restored = go(*steps, snapshot_1="succeeded", a="skipped")
     assert undone([restored]) == {"snapshot/1": "compensated", "a": "compensated", "b": "compensated"}
     assert undone([go(*steps, snapshot_1="failed", a="succeeded")]) == {"snapshot/1": "failed", "a": "compensated"}
+
+
+def test_several_snapshots_compensate_only_together() -> None:
+    """One of them may be the one that held it; of a fallback its action is told."""
+    steps = [undo(f"snapshot/{number}", stands_for=("a", "b/fallback")) for number in (1, 2)]
+    assert go(*steps, snapshot_1="succeeded", snapshot_2="succeeded").restored() == {"a", "b/fallback"}
+    for other in ("failed", "skipped", ""):
+        assert go(*steps, snapshot_1="succeeded", snapshot_2=other).restored() == set()
+        assert go(*steps, snapshot_1=other, snapshot_2="succeeded").restored() == set()
+    told = undone([go(*steps, snapshot_1="succeeded", snapshot_2="succeeded")])
+    assert (told["a"], told["b"]) == ("compensated", "compensated")
+    assert "b/fallback" not in told
 
 
 def test_undos_are_told_in_the_order_in_which_they_began() -> None:
@@ -216,6 +249,21 @@ def test_what_is_left_is_told_when_it_is_known() -> None:
     """Not while a rollback is still at it."""
     last = go(undo("a"), a={"status": "failed", "outcome": WRONG})
     assert section(last, ended=False, rb_started="1", chosen={"mechanism": "compensate"})["remaining"] == []
+
+
+class Sorted(MemoryLedger):
+    """One that does not keep the order of steps."""
+
+    def steps(self, execution: str, generation: int) -> dict[str, Step]:
+        return dict(sorted(super().steps(execution, generation).items()))
+
+
+def test_steps_of_a_go_are_in_the_order_of_its_plan() -> None:
+    """What is left is told in the order in which it was to be taken back."""
+    tried = Tried(Sorted()).fail()
+    tried.begin(in_group([undo("c"), undo("a")]), in_group([undo("b")]))
+    (only,) = generations(tried.ledger, "E1", tried.ledger.head("E1"))
+    assert list(only.steps) == list(only.rows) == ["c", "a", "b"]
 
 
 def test_all_goes_of_an_execution_are_read() -> None:

@@ -177,7 +177,7 @@ def test_earlier_rollbacks_count() -> None:
 
 
 def test_nothing_of_it_ran_between_its_end_and_the_request() -> None:
-    """What changed in that time others changed, also before an earlier rollback; right after the failure there is none."""
+    """What changed in that time others changed, also before an earlier rollback; none is right after the failure."""
     clock = Clock()
     tried = failed(clock=clock)
     assert case(tried).way_back("compensate").steps["a"].quiet_ms is None

@@ -125,6 +125,17 @@ def test_a_state_in_doubt_is_proved_after_each_phase(error: Any, verifies: bool,
     )
 
 
+@pytest.mark.parametrize(("left", "mechanism"), [(0, "partial"), (1, "compensate")])
+def test_the_actions_that_are_named_are_taken_where_they_are_all(left: int, mechanism: str) -> None:
+    """However slow: the strategy means them; not where that would leave more."""
+    chosen = choose([way("compensate"), way("snapshot"), way("partial", left=left, seconds=99.0)], facts())
+    assert chosen.mechanism == mechanism
+    said = "the actions that are named are all that has to be undone"
+    assert (said in chosen.reasons) == (mechanism == "partial")
+    proved = choose([way("phased"), way("partial")], facts(error=CRITICAL, verifies=True))
+    assert proved.mechanism == "phased"
+
+
 def test_guided_is_never_weighed() -> None:
     """It is asked for; the others have an order."""
     assert set(get_args(Mechanism)) - set(NAMES) == {"guided"}
