@@ -83,6 +83,8 @@ def parts_of(case: Case, report: Json, lines: Sequence[Line], events: Sequence[J
     for event in events:
         if event["event"] == "execution:action:retrying":
             errors.setdefault(event["data"]["action"], set()).add((event["data"].get("error") or {}).get("type", ""))
+        elif event["event"] == "execution:action:interrupted":
+            errors.setdefault(event["data"]["action"], set()).add("its worker died")
     found = []
     for act in case.acts:
         told = report["actions"].get(act.name)
@@ -108,6 +110,8 @@ def _known(act: Act, told: Json, earlier: set[str], lines: Sequence[Line]) -> fr
         began = any(line.word in ("do", "try") for line in lines)
         # killed before its first line it may have begun or not; what logs nothing may always have been too late
         return frozenset({"unknown"} if logs and began else {"unknown", "none", "failed"})
+    if "its worker died" in earlier:
+        return frozenset({"unknown", "none", "failed"})
     if status == "cancelled" and last is None:
         return frozenset({"none", "failed"} if any(line.word == "try" for line in lines) else {"none"})
     if act.unmet and worked(act, told["attempts"]):
