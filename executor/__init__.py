@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         WayBack,
         action,
     )
-    from executor.client import AsyncResolutionClient, ResolutionClient
+    from executor.async_client import AsyncResolutionClient
+    from executor.client import ResolutionClient
     from executor.model.errors import (
         ActionCancelled,
         ActionError,
@@ -86,7 +87,8 @@ __all__ = [  # noqa: RUF022 - a table of contents, in the order in which a reade
 ]  # fmt: skip
 
 _PLACES = {
-    "executor.client": ("ResolutionClient", "AsyncResolutionClient"),
+    "executor.client": ("ResolutionClient",),
+    "executor.async_client": ("AsyncResolutionClient",),
     "executor.model.strategy": ("Strategy", "Action", "Model"),
     "executor.action": (
         "ActionType", "FunctionAction", "Run", "SavedBytes", "Batch", "WayBack", "Found", "Snapshot", "Undo",

@@ -4,18 +4,17 @@ Works on data alone: the steps of the way forward, what the ledger says of each,
 is a filter over this one plan.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from executor.model.plan import FALLBACK, Call, Plan, Stage, Step, WayBack, group, sequence
+from executor.model.plan import Call, Plan, Stage, Step, group, sequence
 from executor.model.rollback import Mechanism
 from rollback.earlier import Earlier
+from rollback.effects import Part, parts_of
 from rollback.snapshots import Rows, saved_states
 
-_NOBODY_KNOWS = "nobody knows whether it was done, and its type cannot tell"
 _BROKEN_OFF = "taking it back was broken off before, and nobody knows how far it came (--force does it again)"
 _CHANGED = "changed since by others, as an earlier rollback found (--force overwrites that)"
 _NOT_ASKED = "an earlier rollback could not take it back, and it was not asked for now"
@@ -144,7 +143,7 @@ class _Planner:
         if action.get("status") == "skipped" or step.purpose == "snapshot":
             return
         kept = self._wanted.only is not None and step.id not in self._wanted.only
-        for part in _parts(step, action):
+        for part in parts_of(step, action):
             if part.name in self._wanted.earlier.done:
                 continue
             verdict, reason = part.verdict()
@@ -158,7 +157,7 @@ class _Planner:
             elif verdict == "leave":
                 self._leave(part, reason)
 
-    def _keep(self, part: "_Part", verdict: str, reason: str) -> None:
+    def _keep(self, part: Part, verdict: str, reason: str) -> None:
         """It stays by choice; or it stands on the list already, and stays there."""
         earlier = self._wanted.earlier
         if part.name in earlier.touched or (earlier.happened and verdict == "leave"):
@@ -166,7 +165,7 @@ class _Planner:
         elif part.step.id not in self._made.kept:
             self._made.kept.append(part.step.id)
 
-    def _may_undo(self, part: "_Part") -> bool:
+    def _may_undo(self, part: Part) -> bool:
         earlier = self._wanted.earlier
         for names, reason in ((earlier.doubtful, _BROKEN_OFF), (earlier.changed, _CHANGED)):
             if part.name in names and not self._wanted.force:
@@ -174,7 +173,7 @@ class _Planner:
                 return False
         return True
 
-    def _leave(self, part: "_Part", reason: str) -> None:
+    def _leave(self, part: Part, reason: str) -> None:
         """List what cannot be undone; a snapshot of its device may hold it all the same, as whoever took it meant."""
         left = part.left(reason)
         holding = [saved.step for saved in self._saved if part.how.local and saved.device == left["device"]]
@@ -187,7 +186,7 @@ class _Planner:
             self._stands_for[name].append(part.name)
         self._made.remaining.append(left)
 
-    def _is_held(self, undo: _Undo, part: "_Part") -> bool:
+    def _is_held(self, undo: _Undo, part: Part) -> bool:
         """Whether a snapshot that is restored holds what a type that restores would take back by itself."""
         if part.how.rule != "restores" or not undo.target:
             return False
@@ -199,7 +198,7 @@ class _Planner:
 
     def _held_undos_of(self, step: Step) -> Iterator[_Undo]:
         action = self._actions.get(step.id, {})
-        for part in _parts(step, action):
+        for part in parts_of(step, action):
             if part.name in self._held:
                 undo = self._undo(part, probe=None, unless=self._held[part.name])
                 yield undo
@@ -211,7 +210,7 @@ class _Planner:
             if saved.step in self._wanted.earlier.done:
                 continue
             step, action = self._steps[saved.step], self._actions[saved.step]
-            (part,) = _parts(step, action)
+            (part,) = parts_of(step, action)
             if not self._may_undo(part):
                 continue
             undo = self._undo(part, probe=None, stands_for=tuple(dict.fromkeys(self._stands_for[saved.step])))
@@ -220,7 +219,7 @@ class _Planner:
             self._made.phases.append([group(layer, "snapshot") for layer in _layers(undos)])
 
     def _undo(
-        self, part: "_Part", *, probe: Call | None, unless: str | None = None, stands_for: tuple[str, ...] = ()
+        self, part: Part, *, probe: Call | None, unless: str | None = None, stands_for: tuple[str, ...] = ()
     ) -> _Undo:
         step, how, call = part.step, part.how, part.how.call
         if call is None:
@@ -256,64 +255,6 @@ def _phase(numbered: tuple[int, Stage]) -> tuple[str, str]:
     """What tells phases apart: pieces of a sequence are one, levels of a named phase too; else a stage is a phase."""
     number, stage = numbered
     return stage.kind, "" if stage.kind == "sequence" else stage.name or f"/{number}"
-
-
-@dataclass(frozen=True)
-class _Part:
-    """An action, or its fallback, with what is known of its effect."""
-
-    step: Step
-    action: Mapping[str, str]
-    call: Call
-    how: WayBack
-    effect: str
-    record: Any
-    of_fallback: bool
-
-    @property
-    def name(self) -> str:
-        return self.step.id + FALLBACK * self.of_fallback
-
-    @property
-    def device(self) -> str:
-        return self.action.get("device") or self.step.device
-
-    @property
-    def order(self) -> int:
-        return 2 * int(self.action.get("ord", 0)) + self.of_fallback
-
-    @property
-    def target(self) -> str:
-        return str(self.record.get("target") or "") if self.record else ""
-
-    def left(self, reason: str) -> dict[str, Any]:
-        return {"action": self.step.id, "device": self.device, "reason": reason, "what": self.call.shown()}
-
-    def verdict(self) -> tuple[str, str]:
-        """undo, probe, leave (with the reason) or nothing: the table "What is taken back" of the strategy reference."""
-        how, effect = self.how, self.effect
-        if effect == "none" or how.rule in ("none", "nothing"):
-            return "nothing", ""
-        if how.rule == "restores":
-            # a fallback leaves a record in any case, with no data where its type saved nothing
-            return ("undo", "") if self.record and self.record.get("data") is not None else ("nothing", "")
-        if how.rule == "started":
-            return "undo", ""
-        if effect == "started":
-            return "nothing", ""
-        if how.rule == "lacking":
-            known = "it was done" if effect == "completed" else _NOBODY_KNOWS
-            return "leave", f"{known}, and no way back is declared"
-        return ("undo", "") if effect == "completed" else ("probe", "")
-
-
-def _parts(step: Step, action: Mapping[str, str]) -> Iterator[_Part]:
-    """The fallback first: it came last."""
-    if step.fallback is not None:
-        effect, record = action.get("effect_fallback", "none"), json.loads(action.get("undo_fallback") or "null")
-        yield _Part(step, action, step.fallback.call, step.fallback.way_back, effect, record, of_fallback=True)
-    effect, record = action.get("effect", "none"), json.loads(action.get("undo") or "null")
-    yield _Part(step, action, step.call, step.way_back, effect, record, of_fallback=False)
 
 
 def _layers(undos: list[_Undo]) -> list[list[Step]]:

@@ -51,22 +51,22 @@ def doubled_compensation() -> None:
 
 def undo_of_what_failed() -> None:
     """What failed while executing is taken back as if it had been completed."""
-    from rollback import compensation
+    from rollback import effects
 
-    sound = compensation._Part.verdict
+    sound = effects.Part.verdict
 
     def eager(self: Any) -> tuple[str, str]:
         return ("undo", "") if self.how.rule == "completed" and self.effect == "started" else sound(self)
 
-    compensation._Part.verdict = eager
+    effects.Part.verdict = eager
 
 
 def forgotten_doubt() -> None:
     """What nobody knows to have been done is neither taken back nor listed."""
     from rollback import compensation
 
-    sound = compensation._Part.verdict
-    compensation._Part.verdict = lambda self: ("nothing", "") if self.effect == "unknown" else sound(self)
+    sound = effects.Part.verdict
+    effects.Part.verdict = lambda self: ("nothing", "") if self.effect == "unknown" else sound(self)
 
 
 def late_to_notice() -> None:
