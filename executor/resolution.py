@@ -168,7 +168,7 @@ class ResolutionExecutor:
             return
         status = head.get("outcome") or ExecutionState.COMPLETED
         goes = generations(self._ledger, execution, head)
-        if status == ExecutionState.ROLLED_BACK and not any(go.succeeded() for go in goes):
+        if status == ExecutionState.ROLLED_BACK and not any(go.tried() for go in goes):
             status = ExecutionState.COMPLETED  # a person asked, and then kept everything
         self._ledger.conclude(execution, status, rollback=self._rollback_status(execution, head, goes))
 

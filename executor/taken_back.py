@@ -49,6 +49,10 @@ class Generation:
             name in self.steps and self.status(name) in ("succeeded", "skipped") for name in step.stands_for
         )
 
+    def tried(self) -> bool:
+        """Whether anything was to be undone, came it off or not."""
+        return any(step.purpose == "undo" for step in self.steps.values())
+
     def succeeded(self) -> list[str]:
         """Undo steps that succeeded, in the order in which they began."""
         done = [n for n, step in self.steps.items() if step.purpose == "undo" and self.status(n) == "succeeded"]

@@ -63,7 +63,7 @@ def undo_of_what_failed() -> None:
 
 def forgotten_doubt() -> None:
     """What nobody knows to have been done is neither taken back nor listed."""
-    from rollback import compensation
+    from rollback import effects
 
     sound = effects.Part.verdict
     effects.Part.verdict = lambda self: ("nothing", "") if self.effect == "unknown" else sound(self)
