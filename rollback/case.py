@@ -159,7 +159,9 @@ class Case:
         each = [steps[name].timeout_s * steps[name].retry.max_attempts for name in stage.steps]
         if stage.kind == "sequence":
             return sum(each)
-        return max(*each, sum(each) / (self.forward.parallel or len(each)))
+        slots = min(self.forward.parallel or len(each), len(each))
+        # whoever begins last may be the longest
+        return sum(each) / slots + max(each) * (1 - 1 / slots) if slots < len(each) else max(each)
 
     # -- which --------------------------------------------------------------------------------------------------------
 

@@ -239,6 +239,9 @@ def _refusal(case: Case, plan: WayBackPlan) -> str:
     """Why a rollback as asked for may not be: something that is kept needs what is taken back."""
     undone = {step.undoes for step in plan.steps.values() if step.undoes is not None}
     kept = set(plan.kept)
+    if case.request is not None and case.request.actions:
+        # what an earlier rollback left, and is not asked for now, stays as well
+        kept |= {row["action"] for row in plan.remaining} - case.named
     needs = needs_of(case.steps, case.rows) if kept else {}
     for name in case.steps:
         if name in undone and (needing := [other for other in needs.get(name, ()) if other in kept]):

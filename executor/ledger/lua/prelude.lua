@@ -206,6 +206,7 @@ local function fail(x, G, A, rule, error)
   if rule.f == 'continue' then
     if G > 0 then return false end
     x.failures = redis.call('HINCRBY', key('x', x.id), 'failures', 1)
+    redis.call('HSET', key('a', x.id, G, A), 'borne', 1)
     if not x.max_failures or x.failures <= tonumber(x.max_failures) then return false end
   end
   redis.call('HSET', key('a', x.id, G, A), 'fatal', 1)

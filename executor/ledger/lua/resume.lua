@@ -9,12 +9,11 @@ strike('rb:' .. E)
 turn(x)
 for i = 6, #ARGV do
   local name = key('a', E, 0, ARGV[i])
-  local v, rule = redis.call('HMGET', name, 'status', 'effect'), rule_of(E, 0, ARGV[i])
+  local v, rule = redis.call('HMGET', name, 'status', 'effect', 'borne'), rule_of(E, 0, ARGV[i])
   local broken = v[1] == 'cancelled' and (RANK[v[2]] or 0) >= RANK.unknown and not rule.id
-  if rule.f == 'continue' and (v[1] == 'failed' or v[1] == 'timed_out') then  -- it is borne no more
-    redis.call('HINCRBY', key('x', E), 'failures', -1)
-  end
-  redis.call('HDEL', name, 'outcome', 'fatal', 'finished', 'settled', 'settlement', 'probe', 'attempt', 'takeovers', 'unserved')
+  if v[3] then redis.call('HINCRBY', key('x', E), 'failures', -1) end  -- it is borne no more
+  redis.call('HDEL', name, 'outcome', 'fatal', 'finished', 'settled', 'settlement', 'probe', 'attempt', 'takeovers', 'unserved',
+    'borne')
   redis.call('HSET', name, 'status', 'ready', 'token', '', 'nonce', '', 'since', NOW)
   if broken then redis.call('HSET', name, 'probe', 1) end
 end

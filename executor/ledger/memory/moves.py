@@ -118,6 +118,7 @@ class Moves:
             if generation > 0:
                 return False
             x.put(failures=x.number("failures") + 1)
+            x.action(generation, action)["borne"] = "1"
             if "max_failures" not in x.fields or x.number("failures") <= x.number("max_failures"):
                 return False
         x.action(generation, action)["fatal"] = "1"

@@ -90,7 +90,9 @@ class MemoryRollbacks(MemoryActions):
             return True
 
     def choose(self, execution: str, choices: Choices) -> tuple[str, str]:
-        """A person's choice. Answers ``ok``, ``unknown``, or ``refused`` with why: the state, or ``chosen``."""
+        """A person's choice. Answers ``ok``, ``unknown``, or ``refused`` with why: the state, ``chosen``, ``late``, or
+        ``another`` offer.
+        """
         with self._step() as do:
             do.sends = self.outlet is not None
             x = self._store.executions.get(execution)
@@ -123,7 +125,7 @@ class MemoryRollbacks(MemoryActions):
                 fields = x.action(0, name)
                 # what was broken off, and may not run twice, is asked for first
                 broken = fields.get("status") == "cancelled" and fields.get("effect") in ("unknown", "completed")
-                if x.rule(0, name)["f"] == "continue" and fields.get("status") in ("failed", "timed_out"):
+                if fields.pop("borne", None):
                     x.put(failures=x.number("failures") - 1)  # it is borne no more
                 for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
                              "unserved"):  # fmt: skip
