@@ -159,3 +159,11 @@ def _remove_flat(directory: Path) -> None:
     for path in directory.iterdir():
         path.unlink(missing_ok=True)
     directory.rmdir()
+
+
+def path_problems(parameters: Json) -> list[tuple[str, str]]:
+    """What is wrong with ``path`` as written."""
+    path = parameters.get("path")
+    if isinstance(path, str) and not path.startswith(("/", "${{")):
+        return [("path", f"{path!r} is relative: paths are absolute")]
+    return []

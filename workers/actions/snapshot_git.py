@@ -54,10 +54,7 @@ class Git(SnapshotType):
         bytes: int = Field(description="Size of all files together, before compression")
 
     def problems(self, parameters: Json) -> list[tuple[str, str]]:
-        path = parameters.get("path")
-        if isinstance(path, str) and not path.startswith(("/", "${{")):
-            return [("path", f"{path!r} is relative: paths are absolute")]
-        return []
+        return saved_stream.path_problems(parameters)
 
     def take(self, run: Run) -> Snapshot:
         given = run.parameters

@@ -50,10 +50,7 @@ class Sqlite(SnapshotType):
         bytes: int = Field(description="Size of what was saved")
 
     def problems(self, parameters: Json) -> list[tuple[str, str]]:
-        path = parameters.get("path")
-        if isinstance(path, str) and not path.startswith(("/", "${{")):
-            return [("path", f"{path!r} is relative: paths are absolute")]
-        return []
+        return saved_stream.path_problems(parameters)
 
     def take(self, run: Run) -> Snapshot:
         path = real_path(run.parameters.path)
