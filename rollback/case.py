@@ -63,7 +63,9 @@ class Case:
     @cached_property
     def earlier(self) -> Earlier:
         """What earlier rollbacks did."""
-        return read_earlier(generations(self._ledger, self.execution, self.head))
+        goes = generations(self._ledger, self.execution, self.head)
+        listed = json.loads(self.head.get("remaining") or "[]") if goes else []
+        return read_earlier(goes, (row["action"] for row in listed))
 
     @property
     def turn(self) -> str:

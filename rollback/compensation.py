@@ -160,7 +160,7 @@ class _Planner:
     def _keep(self, part: Part, verdict: str, reason: str) -> None:
         """It stays by choice; or it stands on the list already, and stays there."""
         earlier = self._wanted.earlier
-        if part.name in earlier.touched or (earlier.happened and verdict == "leave"):
+        if part.name in earlier.touched or (part.step.id in earlier.listed and verdict == "leave"):
             self._made.remaining.append(part.left(reason or _NOT_ASKED))
         elif part.step.id not in self._made.kept:
             self._made.kept.append(part.step.id)

@@ -22,16 +22,19 @@ class Earlier:
     """Left, because others had changed it since."""
     touched: frozenset[str] = frozenset()
     """All that a rollback had in its plan."""
-    happened: bool = False
-    """Whether there was one at all."""
+    listed: frozenset[str] = frozenset()
+    """Actions that the last one knew beforehand that it could not take back."""
 
 
-def read_earlier(goes: Iterable[Generation]) -> Earlier:
-    """What became of the steps of all earlier ways back, oldest first; what is done stays done."""
+def read_earlier(goes: Iterable[Generation], listed: Iterable[str] = ()) -> Earlier:
+    """What became of the steps of all earlier ways back, oldest first; what is done stays done.
+
+    Args:
+        goes: the ways back.
+        listed: actions that the last one had on its list before it began.
+    """
     found: dict[str, set[str]] = {"done": set(), "doubtful": set(), "changed": set(), "touched": set()}
-    happened = False
     for go in goes:
-        happened = True
         for name, step in go.steps.items():
             if step.purpose == "undo":
                 found["touched"].add(name)
@@ -40,7 +43,7 @@ def read_earlier(goes: Iterable[Generation]) -> Earlier:
         found["done"] |= go.restored()
     for lasting in ("doubtful", "changed"):
         found[lasting] -= found["done"]
-    return Earlier(**{name: frozenset(steps) for name, steps in found.items()}, happened=happened)
+    return Earlier(**{name: frozenset(steps) for name, steps in found.items()}, listed=frozenset(listed))
 
 
 def _became(go: Generation, name: str, step: Step) -> str:

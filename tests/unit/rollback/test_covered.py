@@ -198,10 +198,10 @@ def test_what_an_earlier_rollback_did_is_not_kept() -> None:
 
 def test_what_an_earlier_rollback_left_is_not_kept_but_left() -> None:
     """Nobody chose to keep it: it stays on the list; what that one kept is kept again."""
-    earlier = Earlier(touched=frozenset("a"), happened=True)
-    acted = done("a"), done("b"), done("c", "lacking"), done("d")
+    earlier = Earlier(touched=frozenset("a"), listed=frozenset("c"))
+    acted = done("a"), done("b"), done("c", "lacking"), done("d"), done("e", "lacking")
     made = back(*acted, mechanism="partial", only=frozenset("b"), earlier=earlier)
-    assert (list(made.steps), made.kept) == (["b"], ["d"])
+    assert (list(made.steps), made.kept) == (["b"], ["d", "e"])
     assert {row["action"]: row["reason"] for row in made.remaining} == {
         "a": "an earlier rollback could not take it back, and it was not asked for now",
         "c": "it was done, and no way back is declared",

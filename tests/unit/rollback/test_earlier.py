@@ -53,9 +53,9 @@ def test_what_was_broken_off_is_in_doubt_unless_it_may_run_again(
 def test_what_a_later_rollback_did_is_in_doubt_no_more() -> None:
     """Nor is what it never came to."""
     assert read({"status": "failed", "effect": "unknown"}, {"status": "succeeded"}) == Earlier(
-        done=frozenset("a"), touched=frozenset("a"), happened=True
+        done=frozenset("a"), touched=frozenset("a")
     )
-    assert read({}) == Earlier(touched=frozenset("a"), happened=True)
+    assert read({}) == Earlier(touched=frozenset("a"))
     assert read() == Earlier()
     assert read({"status": "running", "effect": "unknown"}).doubtful == frozenset()
 
@@ -64,7 +64,7 @@ def test_what_others_had_changed_is_known_as_such_until_it_is_done() -> None:
     """Also where it may run again; a failure of another kind says nothing of others."""
     error = {"type": ChangedSince.__name__, "message": "changed since by others"}
     row = {"status": "failed", "effect": "none", "outcome": json.dumps({"error": error})}
-    assert read(row, idempotent=True) == Earlier(changed=frozenset("a"), touched=frozenset("a"), happened=True)
+    assert read(row, idempotent=True) == Earlier(changed=frozenset("a"), touched=frozenset("a"))
     assert read(row, {"status": "succeeded"}).changed == frozenset()
     other = {**row, "outcome": json.dumps({"error": {**error, "type": "ActionError"}})}
     assert read(other).changed == frozenset()
