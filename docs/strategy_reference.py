@@ -41,7 +41,7 @@ _DEFAULTS: dict[str, Any] = {
     "Limits.parallel": _EXECUTION.parallel_limit,
     "Limits.max_failures": "any number",
     "Probe.with": "{}",
-    "Probe.device": "any that can",
+    "Probe.device": "that of `defaults`, or any that can",
     "Retry.max_attempts": _EXECUTION.max_retries,
     "Retry.delay": _EXECUTION.retry_delay,
     "Retry.multiplier": _EXECUTION.retry_multiplier,

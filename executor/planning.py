@@ -182,10 +182,13 @@ class _Steps:
         self.made.update({step.id: step for step in taken})
         return taken
 
+    @property
+    def _default_device(self) -> str | None:
+        return self._strategy.defaults.device if self._strategy.defaults else None
+
     def _snapshot_device(self, index: int) -> str:
-        defaults = self._strategy.defaults
-        if defaults is not None and defaults.device is not None:
-            return defaults.device
+        if self._default_device is not None:
+            return self._default_device
         devices = sorted({step.device for step in self.made.values()})
         if len(devices) == 1:
             return devices[0]
@@ -199,7 +202,7 @@ class _Steps:
             call = self._call(kind, probe.with_)
             yield Step(
                 id=f"verify/{number}",
-                device=probe.device or self._place(probe.uses, self._near, None),
+                device=probe.device or self._default_device or self._place(probe.uses, self._near, None),
                 call=call,
                 purpose="verify",
                 timeout_s=self._seconds(None),

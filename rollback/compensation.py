@@ -16,7 +16,6 @@ from rollback.effects import Part, parts_of
 from rollback.snapshots import Rows, saved_states
 
 _BROKEN_OFF = "taking it back was broken off before, and nobody knows how far it came (--force does it again)"
-_CHANGED = "changed since by others, as an earlier rollback found (--force overwrites that)"
 _NOT_ASKED = "an earlier rollback could not take it back, and it was not asked for now"
 
 
@@ -166,11 +165,9 @@ class _Planner:
             self._made.kept.append(part.step.id)
 
     def _may_undo(self, part: Part) -> bool:
-        earlier = self._wanted.earlier
-        for names, reason in ((earlier.doubtful, _BROKEN_OFF), (earlier.changed, _CHANGED)):
-            if part.name in names and not self._wanted.force:
-                self._made.remaining.append(part.left(reason))
-                return False
+        if part.name in self._wanted.earlier.doubtful and not self._wanted.force:
+            self._made.remaining.append(part.left(_BROKEN_OFF))
+            return False
         return True
 
     def _leave(self, part: Part, reason: str) -> None:

@@ -1,10 +1,8 @@
 """What earlier rollbacks of an execution have done already."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from executor.model.errors import ChangedSince
 from executor.model.execution import FINAL
 from executor.model.plan import Step
 from executor.taken_back import Generation
@@ -18,8 +16,6 @@ class Earlier:
     """Taken back, or found not to have been done."""
     doubtful: frozenset[str] = frozenset()
     """Broken off, and nobody knows how far they came."""
-    changed: frozenset[str] = frozenset()
-    """Left, because others had changed it since."""
     touched: frozenset[str] = frozenset()
     """All that a rollback had in its plan."""
     listed: frozenset[str] = frozenset()
@@ -33,7 +29,7 @@ def read_earlier(goes: Iterable[Generation], listed: Iterable[str] = ()) -> Earl
         goes: the ways back.
         listed: actions that the last one had on its list before it began.
     """
-    found: dict[str, set[str]] = {"done": set(), "doubtful": set(), "changed": set(), "touched": set()}
+    found: dict[str, set[str]] = {"done": set(), "doubtful": set(), "touched": set()}
     for go in goes:
         for name, step in go.steps.items():
             if step.purpose == "undo":
@@ -41,8 +37,7 @@ def read_earlier(goes: Iterable[Generation], listed: Iterable[str] = ()) -> Earl
                 if became := _became(go, name, step):
                     found[became].add(name)
         found["done"] |= go.restored()
-    for lasting in ("doubtful", "changed"):
-        found[lasting] -= found["done"]
+    found["doubtful"] -= found["done"]
     return Earlier(**{name: frozenset(steps) for name, steps in found.items()}, listed=frozenset(listed))
 
 
@@ -51,8 +46,5 @@ def _became(go: Generation, name: str, step: Step) -> str:
     # a snapshot that could not be restored is not put over what was undone by itself instead
     if status in ("succeeded", "skipped") or go.covered(step):
         return "done"
-    error = json.loads(row.get("outcome") or "{}").get("error") or {}
-    if error.get("type") == ChangedSince.__name__:
-        return "changed"
     broken_off = status in FINAL and row.get("effect", "none") in ("unknown", "completed")
     return "doubtful" if broken_off and not step.idempotent else ""

@@ -248,8 +248,8 @@ def _refusal(case: Case, plan: WayBackPlan) -> str:
             return f"{', '.join(map(repr, needing))} would be kept, and needs {name!r}: name both, or neither"
     to_prove = case.request is not None and case.request.retry and case.head.get("rb_status") == "failed"
     if not undone and not (to_prove and plan.steps):
-        left = ", ".join(dict.fromkeys(str(row["action"]) for row in plan.remaining))
-        return f"what is left has no way back: {left}" if left else "nothing is left to take back"
+        left = "; ".join(dict.fromkeys(f"{row['action']}: {row['reason']}" for row in plan.remaining))
+        return f"nothing of what is left can be undone: {left}" if left else "nothing is left to take back"
     before, request = case.head.get("rb_status"), case.request
     if before in ("completed", "partial", "failed") and request and not (request.retry or request.actions):
         return f"it was taken back already ({before}), and something is left: --retry takes it up, --actions names it"

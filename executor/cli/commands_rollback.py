@@ -20,7 +20,7 @@ def rollback(
     ] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would do, and do nothing.")] = False,
-    actions: Annotated[str, typer.Option(metavar="ID,...", help="Take back only these actions.")] = "",
+    actions: Annotated[str | None, typer.Option(metavar="ID,...", help="Take back only these actions.")] = None,
     mechanism: Annotated[Mechanism | None, typer.Option(help="How; as its strategy says when left out.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Take up what an earlier rollback left.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what others changed since.")] = False,
@@ -37,10 +37,13 @@ def rollback(
     """
     from executor.cli import rolling_back
 
+    named = tuple(name.strip() for name in (actions or "").split(",") if name.strip())
+    if actions is not None and not named:
+        raise typer.BadParameter("--actions names no action: leave it out to take back all, or name some")
     asked = rolling_back.Asked(
         execution,
         mechanism=mechanism,
-        actions=tuple(name.strip() for name in actions.split(",") if name.strip()),
+        actions=named,
         retry=retry,
         force=force,
         by=by,
@@ -48,9 +51,9 @@ def rollback(
         wait_s=seconds_of(wait),
         config=config,
     )
-    if choose and (dry_run or actions or mechanism or retry or force):
+    if choose and (dry_run or named or mechanism or retry or force):
         raise typer.BadParameter("--choose answers what is asked: it goes with choices, and with no other way")
-    if actions and mechanism not in (None, "partial"):
+    if named and mechanism not in (None, "partial"):
         raise typer.BadParameter(f"--actions takes back parts: it does not go with --mechanism {mechanism}")
     if choose:
         leave_with(rolling_back.answer(asked, choices or []))

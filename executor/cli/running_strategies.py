@@ -101,7 +101,9 @@ def _follow(
     return exit_status(report), report
 
 
-def _still_there(execution: str, own: EmbeddedCluster | None, why: str) -> str:
+def _still_there(execution: str, own: EmbeddedCluster | None, why: str, *, rolls_back: bool = False) -> str:
+    if rolls_back:
+        return f"{why}; the rollback of {execution} goes on: `rex watch {execution}` follows it"
     if own is None:
         return (
             f"{why}; execution {execution} still runs: `rex watch {execution}` follows it, "
@@ -170,10 +172,10 @@ def follow(
                     wait_s=wait_s, interrupts=interrupts, on_interrupt=_leave
                 )
         except Left:
-            note(_still_there(execution, None, "left"))
+            note(_still_there(execution, None, "left", rolls_back=after > 0))
             return LEFT, None
         except TookTooLong:
-            note(_still_there(execution, None, "--wait ran out"))
+            note(_still_there(execution, None, "--wait ran out", rolls_back=after > 0))
             return STILL_RUNS, None
     if as_json:
         say_json(report)

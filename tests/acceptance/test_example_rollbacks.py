@@ -236,3 +236,10 @@ def test_adaptive(rex: Rex, root: Path, tool: str, mechanism: str) -> None:
     said = "compensate would leave 1 undone" if tool == "true" else "compensate undoes action by action"
     assert any(reason.startswith(said) for reason in rollback["chosen"]["reasons"]), rollback["chosen"]
     assert tree(root) == before
+
+
+def test_an_empty_list_of_actions_is_no_wish_for_all(rex: Rex) -> None:
+    """A variable that is not set must not take everything back."""
+    done = rex("rollback", "01M00000000000000000000000", "--actions", "")
+    assert done.returncode == 2
+    assert "--actions names no action" in done.stderr

@@ -1,11 +1,9 @@
 """What earlier rollbacks did is not done again."""
 
-import json
 from typing import Any
 
 import pytest
 
-from executor.model.errors import ChangedSince
 from executor.model.plan import Call, Plan, Step, WayBack, WayBackRule, group
 from executor.taken_back import Generation
 from rollback.compensation import Wanted, WayBackPlan, plan_way_back
@@ -58,16 +56,6 @@ def test_what_a_later_rollback_did_is_in_doubt_no_more() -> None:
     assert read({}) == Earlier(touched=frozenset("a"))
     assert read() == Earlier()
     assert read({"status": "running", "effect": "unknown"}).doubtful == frozenset()
-
-
-def test_what_others_had_changed_is_known_as_such_until_it_is_done() -> None:
-    """Also where it may run again; a failure of another kind says nothing of others."""
-    error = {"type": ChangedSince.__name__, "message": "changed since by others"}
-    row = {"status": "failed", "effect": "none", "outcome": json.dumps({"error": error})}
-    assert read(row, idempotent=True) == Earlier(changed=frozenset("a"), touched=frozenset("a"))
-    assert read(row, {"status": "succeeded"}).changed == frozenset()
-    other = {**row, "outcome": json.dumps({"error": {**error, "type": "ActionError"}})}
-    assert read(other).changed == frozenset()
 
 
 def restored(*statuses: str, **held: str) -> Earlier:
@@ -124,21 +112,10 @@ def test_what_is_done_is_never_planned_again(rule: WayBackRule, force: bool) -> 
     assert (made.steps, made.remaining, made.stages, made.kept) == ({}, [], [], [])
 
 
-@pytest.mark.parametrize(
-    ("earlier", "reason"),
-    [
-        (
-            Earlier(doubtful=frozenset("a")),
-            "taking it back was broken off before, and nobody knows how far it came (--force does it again)",
-        ),
-        (
-            Earlier(changed=frozenset("a")),
-            "changed since by others, as an earlier rollback found (--force overwrites that)",
-        ),
-    ],
-)
-def test_what_is_in_doubt_or_changed_is_listed_unless_forced(earlier: Earlier, reason: str) -> None:
+def test_what_is_in_doubt_is_listed_unless_forced() -> None:
     """A person decides."""
+    earlier = Earlier(doubtful=frozenset("a"))
+    reason = "taking it back was broken off before, and nobody knows how far it came (--force does it again)"
     listed = planned(earlier)
     assert listed.steps == {}
     assert listed.remaining == [{"action": "a", "device": "d", "reason": reason, "what": "change"}]

@@ -15,6 +15,8 @@ from rollback.manager import RollbackManager
 WAY = WayBack(rule="completed", call=Call(uses="command", with_={"run": "./ctl down"}))
 SAVE = step("snapshot/1", purpose="snapshot", way_back=WayBack(rule="restores", call=Call(uses="save")))
 
+LACKING = "it was done, and no way back is declared"
+
 
 class Clock:
     now = 1_800_000_000_000
@@ -232,7 +234,7 @@ def completed() -> Tried:
         ({"actions": ["a", "b"]}, None),
         ({"actions": ["a"]}, "'b' would be kept, and needs 'a': name both, or neither"),
         ({"actions": ["y", "a", "x"]}, "it has no action 'x', 'y'"),
-        ({"actions": ["l"]}, "what is left has no way back: l"),
+        ({"actions": ["l"]}, f"nothing of what is left can be undone: l: {LACKING}"),
         ({"mechanism": "snapshot"}, "no snapshot was taken"),
         ({"mechanism": "partial"}, "no actions are named"),
     ],
@@ -255,7 +257,7 @@ def test_what_was_taken_back_already_is_taken_up_only_on_request() -> None:
     tried.reopen("k2", retry=True)
     managed(tried).rollback("E1")
     ended(tried, 2)
-    assert previewed(tried, retry=True)["refused"] == "what is left has no way back: l"
+    assert previewed(tried, retry=True)["refused"] == f"nothing of what is left can be undone: l: {LACKING}"
 
 
 def test_what_never_ran_has_nothing_to_preview() -> None:
