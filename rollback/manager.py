@@ -7,7 +7,7 @@ from typing import Any
 
 from config.settings import Settings
 from executor.model.errors import LedgerTrouble, NotAllowedNow, RexError, UnknownExecution, told_unforeseen
-from executor.model.execution import ExecutionState
+from executor.model.execution import TERMINAL, ExecutionState
 from executor.model.ids import new_execution_id
 from executor.model.plan import Step
 from executor.model.rollback import Chosen, RollbackRequest
@@ -183,6 +183,8 @@ class RollbackManager:
             except NoWay as error:
                 return {**told, "refused": str(error)}
         refused = _refusal(case, plan)
+        if head["state"] not in TERMINAL:
+            refused = f"it is {head['state']}, and only what has ended is taken back: `rex cancel` ends and takes back"
         if "offer" in head and "choice" not in head:
             refused = f"it waits for a choice: `rex rollback {execution} --choose` shows it"
         return {

@@ -12,7 +12,9 @@ local function abandon(A, error)
   if v[1] and v[1] ~= 'ready' then return 'noop' end
   if not v[2] then
     redis.call('HSET', name, 'unserved', NOW)
-    if G > 0 then redis.call('HSET', key('x', E), 'rb_waits', 1) end
+    if G > 0 then
+      redis.call('HSET', key('x', E), 'rb_waits', 1, 'waiting_for', 'a worker for device ' .. rule.d .. ', to take back ' .. A)
+    end
     emit(E, action_event(G, 'waiting'), '"action":' .. q(A) .. ',"error":' .. error)
     return 'waiting'
   end
@@ -21,6 +23,7 @@ local function abandon(A, error)
     return 'waiting'
   end
   if G == 0 and NOW - tonumber(v[2]) < wait then return 'waiting' end
+  if G > 0 then redis.call('HDEL', key('x', E), 'waiting_for') end
   finish(x, G, A, 'failed', '"error":' .. error, nil)
   fail(x, G, A, rule, error)
   drain(x)

@@ -297,7 +297,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
     redis.call('HSET', name, 'status', 'running', 'nonce', nonce, 'token', token, 'attempt', attempt, 'mode', mode,
       'holder', holder, 'device', rule.d, 'deadline', NOW + rule.t)
     if v[11] or v[13] then redis.call('HDEL', name, 'probe', 'unserved') end
-    if v[13] and G > 0 then redis.call('HDEL', key('x', x.id), 'rb_waits') end  -- who else waits says so again
+    if v[13] and G > 0 then redis.call('HDEL', key('x', x.id), 'rb_waits', 'waiting_for') end  -- who else waits says so again
     if not v[9] then
       redis.call('HSET', name, 'started', NOW, 'ord', redis.call('HINCRBY', key('x', x.id), 'ord', 1))
     end

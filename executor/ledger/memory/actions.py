@@ -135,7 +135,8 @@ class MemoryActions(MemoryFleet):
         if "unserved" not in fields:
             fields["unserved"] = str(do.now)
             if generation > 0:
-                x.put(rb_waits=1)
+                device = x.rule(generation, action)["d"]
+                x.put(rb_waits=1, waiting_for=f"a worker for device {device}, to take back {action}")
             do.emit_action(x, generation, "waiting", '"error":' + told, action=action)
             return "waiting"
         if generation > 0 and "rb_longer" not in x.fields:
@@ -143,6 +144,8 @@ class MemoryActions(MemoryFleet):
             return "waiting"
         if generation == 0 and do.now - int(fields["unserved"]) < wait_ms:
             return "waiting"
+        if generation > 0:
+            x.drop("waiting_for")
         do.finish(x, generation, action, "failed", '"error":' + told)
         do.fail(x, generation, action, told)
         do.drain(x)
@@ -152,8 +155,8 @@ class MemoryActions(MemoryFleet):
         """The devices of these actions are served again."""
         with self._step():
             x = self._store.executions.get(execution)
-            if x is not None:
-                x.drop("rb_waits")  # who else waits says so again at the next look
+            if x is not None and generation > 0:
+                x.drop("rb_waits", "waiting_for")  # who else waits says so again at the next look
             for action in actions:
                 if x is not None and x.known(generation, action):
                     x.action(generation, action).pop("unserved", None)

@@ -112,7 +112,7 @@ class Claims(Moves):
         fields, rule = x.action(generation, action), x.rule(generation, action)
         mode = "probe" if fields.pop("probe", None) else "execute"
         if fields.pop("unserved", None) and generation > 0:
-            x.drop("rb_waits")  # who else waits says so again
+            x.drop("rb_waits", "waiting_for")  # who else waits says so again
         attempt = int(fields.get("attempt", 0))
         if mode == "execute" or attempt == 0:  # a take-over is no attempt
             attempt += 1

@@ -78,14 +78,14 @@ def test_an_error_that_nobody_foresaw_is_an_answer(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_waits_for_a_choice_is_not_asked_for_otherwise() -> None:
-    """How to choose is said; once somebody has chosen nothing is refused."""
+    """How to choose is said; of what has not ended, that it has not."""
     tried = failed(rollback_mechanism="guided")
     manager = managed(tried)
-    assert "refused" not in previewed(tried)
+    assert "it is rolling_back, and only what has ended is taken back" in previewed(tried)["refused"]
     manager.rollback("E1")
     assert previewed(tried)["refused"] == "it waits for a choice: `rex rollback E1 --choose` shows it"
     tried.choose(a="undo")
-    assert "refused" not in previewed(tried)
+    assert "it is rolling_back" in previewed(tried)["refused"]
 
 
 # -- what is not possible ---------------------------------------------------------------------------------------------
