@@ -17,6 +17,7 @@ OLD_S = 600.0
 _QUICKER = 0.8
 """A way has to take at most this share of the time to be chosen for its speed: estimates are no better."""
 _ORDER: tuple[Mechanism, ...] = ("compensate", "phased", "snapshot", "partial")
+_NOTHING = "nothing was done that has to be undone"
 _UNKNOWN_S = 0.1
 """For what has no measured duration."""
 
@@ -76,13 +77,24 @@ def choose(estimates: Sequence[Estimate], facts: Facts) -> Chosen:
         raise ValueError("there is no possible way back to choose")
     least = min(one.left for one in possible)
     best = sorted((one for one in possible if one.left == least), key=lambda one: _ORDER.index(one.mechanism))
-    reasons = [f"undo is known for all {facts.actions} actions with effects" if least == 0 else
-               f"{least} effects stay in any case, for a person"]  # fmt: skip
+    if facts.actions == 0 and not any(one.left for one in possible):
+        return Chosen(
+            mechanism=best[0].mechanism, asked="adaptive", reasons=(_NOTHING,), estimates=tuple(estimates)
+        )  # fmt: skip
+    reasons = [_what_stays(least, possible, facts)]
     reasons += [f"{one.mechanism} would leave {one.left} undone" for one in possible if one.left > least]
     chosen, why = _among(best, facts)
     return Chosen(
         mechanism=chosen.mechanism, asked="adaptive", reasons=(*reasons, *why), estimates=tuple(estimates)
     )  # fmt: skip
+
+
+def _what_stays(least: int, possible: Sequence[Estimate], facts: Facts) -> str:
+    if least > 0:
+        return f"{least} effects stay in any case, for a person"
+    if any(one.mechanism == "compensate" and one.left > 0 for one in possible):
+        return "what has no way back of its own is held by a snapshot"
+    return f"undo is known for all {facts.actions} actions with effects"
 
 
 def _among(best: Sequence[Estimate], facts: Facts) -> tuple[Estimate, list[str]]:

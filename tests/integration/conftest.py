@@ -2,6 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 from support.cluster import Cluster
+from support.postgres import PostgresServer
+from support.postgres_shop import shop
+from support.worlds import Bench
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,26 @@ def cluster(shared_cluster: Cluster) -> Cluster:
     """The shared cluster with an empty effect log."""
     shared_cluster.effects.path.write_text("")
     return shared_cluster
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for this module."""
+    server = PostgresServer()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh one, with a small shop in it."""
+    with shop(postgres, monkeypatch) as name:
+        yield name
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """Runs single actions in this process."""
+    return Bench()

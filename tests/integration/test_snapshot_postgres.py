@@ -2,39 +2,17 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
 
 import pytest
 from support.dying import kill_at_every_step
 from support.postgres import PostgresServer
-from support.postgres_shop import POSTGRES, SHOP, SPOIL, holding, nobody_else, place, restore, shop, take
+from support.postgres_shop import POSTGRES, SHOP, SPOIL, holding, nobody_else, place, restore, take
 from support.waiting import wait_until
 from support.worlds import Bench
 
 from executor.action import Undo
 from executor.model.errors import ActionCancelled, ActionError, ActionTimedOut
 from workers.actions.saved_stream import PIECE_BYTES
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """One server for this module."""
-    server = PostgresServer()
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with shop(postgres, monkeypatch) as name:
-        yield name
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
 
 
 def test_a_whole_database_is_as_before(bench: Bench, postgres: PostgresServer, database: str) -> None:

@@ -1,37 +1,15 @@
 """snapshot.postgres: what is refused, and how it is told."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support.postgres import PostgresServer
-from support.postgres_shop import POSTGRES, SPOIL, holding, nobody_else, place, restore, shop, take
+from support.postgres_shop import POSTGRES, SPOIL, holding, nobody_else, place, restore, take
 from support.worlds import Bench
 
 from executor.model.errors import ActionCancelled, ActionError, ChangedSince
 from rollback.stores import MemoryStore
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """One server for this module."""
-    server = PostgresServer()
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with shop(postgres, monkeypatch) as name:
-        yield name
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
 
 
 def test_what_does_not_fit_is_refused_before_the_run(bench: Bench, postgres: PostgresServer, database: str) -> None:
