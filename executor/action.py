@@ -190,6 +190,11 @@ class ActionType(ABC):
         """Whether it may run again when nobody knows whether it ran; `parameters` as written, unrendered."""
         return self.idempotent
 
+    def reach(self, parameters: Json) -> bool:  # noqa: ARG002 - some types decide by their parameters
+        """Whether another device reaches the very thing that it changes, so that it can be probed, finished or taken
+        back from there when its own device is gone; `parameters` as written, unrendered."""
+        return False
+
     def problems(self, parameters: Json) -> list[tuple[str, str]]:  # noqa: ARG002
         """What `Parameters` cannot say: pairs of path below ``with`` and message."""
         return []

@@ -89,6 +89,17 @@ class Fallback(Frozen):
     way_back: WayBack = WayBack()
 
 
+class FanOut(Frozen):
+    """Of an action that runs on several devices: what its instances have in common."""
+
+    of: str
+    """The action's id; an instance is called ``ID@DEVICE``."""
+    at_once: int = 0
+    """How many devices may be at it at once (``max_unavailable``); 0: all."""
+    bearable: int = 0
+    """How many devices may fail under ``on_failure: continue``; one more fails the execution."""
+
+
 class Step(Frozen):
     """One action of one generation."""
 
@@ -96,6 +107,15 @@ class Step(Frozen):
     device: str
     agent: str | None = None
     """The kind of agent that must serve that device."""
+    capabilities: tuple[str, ...] = ()
+    """What that device must announce; ``name=value`` stands for a label."""
+    movable: bool = False
+    """Its device was chosen by us: while it has not begun, any other that can do it does as well."""
+    reach: bool = False
+    """Another device reaches the same thing: what has begun on one can be probed, finished or taken back on another."""
+    placed: str = ""
+    """Why it was given to that device, for people; empty: its strategy names the device."""
+    fan_out: FanOut | None = None
     call: Call
     way_back: WayBack = WayBack()
     method: Literal["execute", "compensate"] = "execute"

@@ -1,0 +1,5 @@
+"""Devices: which one does what, and what becomes of an execution when one fails."""
+
+from executor.distribution.placement import Fleet, NoDevice
+
+__all__ = ["Fleet", "NoDevice"]
