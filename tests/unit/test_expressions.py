@@ -314,9 +314,9 @@ def test_no_expression_runs_endlessly_or_eats_memory(source: str, said: str) -> 
         "text": "x" * 300_000,
     }
     values = {key: value for key, value in context.items() if re.search(rf"context\.{key}\b", source)}
-    began = time.monotonic()
+    began = time.process_time()  # of our own: others may keep the machine busy
     assert said in failure(source, {"context": values})
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(
