@@ -4,6 +4,7 @@ import datetime
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NoReturn
 
 from executor.expressions.compiler import in_our_words
@@ -60,12 +61,14 @@ class Plain:
         self.weight = 0
 
     def of(self, value: Any, depth: int) -> Any:
-        kind = value.type().name().upper().split("<")[0]
+        kind = _kind(value.type().name())
+        if kind == "INT":  # the many numbers of a long list, without any detour
+            return value.plain_value()
         if kind in ("LIST", "MAP"):
             if depth >= MAX_DEPTH:
                 self.refuse(f"a value nested deeper than {MAX_DEPTH} levels")
             inner = value.value()
-            self.weigh(2 * len(inner))
+            self.weigh(4 * len(inner))  # what an element takes as JSON, more or less
             if kind == "LIST":
                 return [self.of(item, depth + 1) for item in inner]
             return {self.key(key): self.of(item, depth + 1) for key, item in inner.items()}
@@ -106,6 +109,12 @@ class Plain:
 
     def refuse(self, what: str) -> NoReturn:
         raise ExpressionError(f"`{short(self.source)}` gives {what}", self.source)
+
+
+@cache
+def _kind(name: str) -> str:
+    """``list<dyn>`` is a LIST."""
+    return name.upper().split("<")[0]
 
 
 def short(source: str) -> str:
