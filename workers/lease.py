@@ -14,6 +14,7 @@ from typing import Protocol
 
 from executor.model.errors import ActionCancelled, RexError
 from executor.model.execution import Claimed
+from executor.model.state import Renewed
 
 _log = logging.getLogger("rex.lease")
 
@@ -23,7 +24,7 @@ OVERSTAY_S = 5.0
 
 
 class Renewing(Protocol):
-    def renew(self, incarnation: str, running: list[Claimed]) -> set[str] | None: ...
+    def renew(self, incarnation: str, running: list[Claimed]) -> Renewed | None: ...
 
 
 class Hold:
@@ -64,12 +65,14 @@ class Leases:
         renewal_s: float,
         silence_s: float,
         on_fenced: Callable[[], None],
+        on_news: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self.incarnation = incarnation
         self._renewal_s = renewal_s
         self._young_s = silence_s * 0.6
         self._on_fenced = on_fenced
+        self._on_news = on_news
         self._lock = threading.Lock()
         self._holds: dict[str, Hold] = {}
         self._renewed_at = time.monotonic()
@@ -129,15 +132,16 @@ class Leases:
         with self._lock:
             holds = dict(self._holds)
         began = time.monotonic()
-        stopped = self._ledger.renew(self.incarnation, [held.claimed for held in holds.values()])
-        if stopped is None:
+        renewed = self._ledger.renew(self.incarnation, [held.claimed for held in holds.values()])
+        if renewed is None:
             _log.error("worker %s was declared dead; ending, to be started anew", self.incarnation)
             for held in holds.values():
                 held.stop()
             self._on_fenced()
             return
         self._renewed_at = began
-        for token in stopped:
+        self._on_news(renewed.news)
+        for token in renewed.stopped:
             if token in holds:
                 holds[token].stop()
 

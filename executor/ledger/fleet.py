@@ -9,6 +9,7 @@ from executor.ledger.reading import PREFIX, LedgerReading
 from executor.ledger.scripts import Scripts
 from executor.ledger.wire import Lease, lease, outgoing
 from executor.model.execution import Claimed, Outgoing
+from executor.model.state import Renewed
 from executor.ports import Outlet
 
 
@@ -32,11 +33,11 @@ class FleetLedger(LedgerReading):
     def register(self, incarnation: str, description: dict[str, Any]) -> None:
         self._call("register", incarnation, json.dumps(description))
 
-    def renew(self, incarnation: str, running: Iterable[Claimed]) -> set[str] | None:
-        """This worker lives. Returns the tokens of attempts that must stop; None: it is fenced and must end."""
+    def renew(self, incarnation: str, running: Iterable[Claimed]) -> Renewed | None:
+        """This worker lives. Returns what it must know; None: it is fenced and must end."""
         flat = [part for c in running for part in (c.execution, c.generation, c.step.id, c.token)]
         got = self._call("renew", incarnation, *flat)
-        return None if got[0] == "fenced" else set(got[1])
+        return None if got[0] == "fenced" else Renewed(frozenset(got[1]), int(got[2]))
 
     def leave(self, incarnation: str) -> bool:
         """End in order; False where it still holds something, which is left to the watchdog."""

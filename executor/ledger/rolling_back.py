@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from executor.ledger.connection import reachable
-from executor.ledger.fleet import FleetLedger
+from executor.ledger.states import StatesLedger
 from executor.ledger.wire import written
 from executor.model.plan import Plan, Step
 from executor.model.rollback import Choices, Chosen, RollbackRequest
 
 
-class RollbackLedger(FleetLedger):
+class RollbackLedger(StatesLedger):
     """Rollbacks."""
 
     def begin_rollback(

@@ -4,12 +4,15 @@ What users wrote stays JSON text all the way: no script decodes it, so that big 
 they went in.
 """
 
+import hashlib
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from executor.model.execution import FINAL, Answer, Claimed, Ended, Outgoing, readable
 from executor.model.plan import Plan, Step, rules
+from executor.model.state import Known, Synchronization
 
 Lease = tuple[str, int, str]
 """Execution, generation, action."""
@@ -55,6 +58,22 @@ def fraction_of(fraction: float) -> str:
 def lease(member: str) -> Lease:
     execution, generation, action = member.split("|", 2)
     return execution, int(generation), action
+
+
+def synchronization_parts(devices: Sequence[str], text: str, execution: str | None) -> list[str]:
+    """The first arguments of the script that synchronises: the same document for the same devices has the same id."""
+    about, named = json.dumps(execution), json.dumps(devices)
+    name = hashlib.sha256("\0".join((about, named, text)).encode()).hexdigest()[:32]
+    return [name, about, text, hashlib.sha256(text.encode()).hexdigest(), named]
+
+
+def known_of(version: Any, acknowledged: Any, at_ms: Any) -> Known:
+    return Known(int(version or 0), int(acknowledged or 0), int(at_ms or 0))
+
+
+def synchronization_of(version: int, devices: Sequence[str], rows: Sequence[Any]) -> Synchronization:
+    """What a script that synchronises says of each device, three parts each."""
+    return Synchronization(version, {one: known_of(*rows[3 * n : 3 * n + 3]) for n, one in enumerate(devices)})
 
 
 def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | Answer:

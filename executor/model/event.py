@@ -132,6 +132,15 @@ EVENTS: tuple[Event, ...] = (
         {"success": "whether nothing is left", "status": "`completed`; `partial`: something is left; `disabled`"},
     ),
     Event("rollback:failed", "A probe of `rollback.verify` did not hold after the rollback.", {"error": "text"}),
+    Event(
+        "distributed:synchronization:completed",
+        "All devices of a synchronisation have its document.",
+        {
+            "devices": "their ids",
+            "version": "of the document: the highest of any of them",
+            "executionId": "for which it was done, or null",
+        },
+    ),
     Event("execution:completed", "It reached its goal.", _ENDED),
     Event("execution:failed", "It did not reach its goal.", _ENDED),
     Event("execution:cancelled", "A person or a service ended it.", _ENDED),
@@ -149,7 +158,7 @@ ENVELOPE: Mapping[str, str] = {
     "id": "of this event, unique",
     "seq": "number within its execution, from 1, without gaps",
     "event": "its name",
-    "executionId": "the execution",
+    "executionId": "the execution; `fleet`: it belongs to none, and `seq` counts those of the fleet",
     "timestamp": "milliseconds since 1970 by the server's clock, UTC",
     "data": "what the tables below say",
 }

@@ -15,5 +15,5 @@ def new_execution_id() -> str:
 
 
 def is_execution_id(text: object) -> bool:
-    """Whether it can be the id of an execution; a Celery task id can."""
-    return isinstance(text, str) and _PATTERN.fullmatch(text) is not None
+    """Whether it can be the id of an execution; a Celery task id can. One stands for the fleet in its events."""
+    return isinstance(text, str) and text != "fleet" and _PATTERN.fullmatch(text) is not None

@@ -204,7 +204,7 @@ def test_cancel_without_undo_stands_when_what_still_runs_fails(ledger: AnyLedger
     tried = Tried(ledger).start(in_group("a b"))
     held = tried.claim("a")
     ledger.cancel("E1", WRONG, undo=False)
-    assert ledger.renew("w1", [held]) == set()  # it may finish
+    assert ledger.renew("w1", [held]).stopped == set()  # it may finish
     tried.settle(held, "failed")
     assert (tried.state, tried.field("mode"), tried.field("outcome")) == ("concluding", "stop", "cancelled")
 
@@ -234,7 +234,7 @@ def test_a_rollback_past_its_time_is_cut_when_what_runs_has_ended(ledger: AnyLed
     assert ledger.overdue("E1", WRONG)
     assert tried.state == "stopping"
     assert tried.answer("u2", generation=1) == "cancelled"
-    assert ledger.renew("w1", [held]) == {held.token}
+    assert ledger.renew("w1", [held]).stopped == {held.token}
     tried.settle(held, "cancelled")
     assert tried.state == "concluding"
 

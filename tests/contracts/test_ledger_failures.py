@@ -65,7 +65,7 @@ def test_the_way_back_begins_when_the_last_live_claim_has_ended(ledger: AnyLedge
     assert tried.state == "stopping"
     assert "rb:E1" not in tried.sent()
     assert not tried.begin()
-    assert ledger.renew("w2", [b]) == {b.token}
+    assert ledger.renew("w2", [b]).stopped == {b.token}
     if last == "expired":
         assert ledger.expire("w2", ("E1", 0, "b"), sure=True, error=WRONG) == "ok"
         assert tried.status("b") == "cancelled"
@@ -81,7 +81,7 @@ def test_what_runs_may_finish_when_a_failure_stops(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group([step("a", on_failure="stop"), step("b")]))
     a, b = tried.claim("a"), tried.claim("b")
     tried.settle(a, "failed")
-    assert ledger.renew("w1", [b]) == set()
+    assert ledger.renew("w1", [b]).stopped == set()
     tried.settle(b)
     assert (tried.state, tried.status("b")) == ("concluding", "succeeded")
 

@@ -18,7 +18,7 @@ def test_a_worker_comes_lives_and_leaves(ledger: AnyLedger) -> None:
     ledger.register("w1", {"devices": ["edge-1"]})
     assert ledger.workers() == {"w1": {"devices": ["edge-1"]}}
     assert ledger.counters() == {"w1": 0}
-    assert ledger.renew("w1", []) == set()
+    assert ledger.renew("w1", []).stopped == set()
     assert ledger.counters() == {"w1": 1}
     tried = Tried(ledger).start(in_group("a"))
     held = tried.claim("a")
@@ -69,11 +69,11 @@ def test_the_pulse_tells_which_run_of_the_server_it_is_of(ledger: AnyLedger) -> 
 def test_renewal_tells_what_must_stop(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group("a b"))
     a, b = tried.claim("a"), tried.claim("b")
-    assert ledger.renew("w1", [a, b]) == set()
+    assert ledger.renew("w1", [a, b]).stopped == set()
     taken_from(ledger, "w1", "a")
-    assert ledger.renew("w1", [a, b]) == {a.token}
+    assert ledger.renew("w1", [a, b]).stopped == {a.token}
     ledger.cancel("E1", WRONG, undo=True)
-    assert ledger.renew("w1", [a, b]) == {a.token, b.token}
+    assert ledger.renew("w1", [a, b]).stopped == {a.token, b.token}
 
 
 @pytest.mark.parametrize("idempotent", [True, False])

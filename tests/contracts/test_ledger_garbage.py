@@ -29,7 +29,7 @@ def test_strange_names_are_answered_and_change_nothing(ledger: AnyLedger, name: 
             assert tried.settle(claimed).verdict == "stale"
             assert not ledger.record_undo(claimed, {})
             ledger.progress(claimed, 0.5, name)
-            assert ledger.renew("w", [claimed]) == ({token} if token else {""})
+            assert ledger.renew("w", [claimed]).stopped == ({token} if token else {""})
         assert ledger.abandon(execution, generation, action, wait_s=0, error=WRONG) == "noop"
         assert ledger.touch(execution, generation, [action]) == []
         ledger.served(execution, generation, [action])

@@ -32,6 +32,7 @@ from executor.model.rollback import Choices, RollbackRequest
 EXAMPLES = int(os.environ.get("REX_MODEL_EXAMPLES", "80"))
 PHASES = (Phase.generate, *((Phase.shrink,) if "REX_MODEL_SHRINKS" in os.environ else ()))
 HOLDERS = st.sampled_from(["w1", "w2", "w3"])
+DEVICES = st.sampled_from(["edge-1", "edge-2"])
 CHANCE = st.integers(0, 10**6)
 STATUSES = ["succeeded", "succeeded", "failed", "retry", "timed_out", "skipped", "cancelled"]
 
@@ -188,6 +189,21 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(holder=HOLDERS)
     def leave(self, holder: str) -> None:
         self.twins.call("leave", holder)
+
+    # -- documents of devices -----------------------------------------------------------------------------------------
+
+    @rule(holder=HOLDERS, devices=st.sets(DEVICES))
+    def register(self, holder: str, devices: set[str]) -> None:
+        self.twins.call("register", holder, {"devices": sorted(devices)})
+
+    @rule(devices=st.sets(DEVICES, min_size=1), text=st.sampled_from(["{}", '{"a":1}', '{"a":2}']), bound=st.booleans())
+    def synchronize(self, devices: set[str], text: str, bound: bool) -> None:
+        self.twins.call("synchronize", devices, text, execution="E1" if bound else None)
+
+    @rule(holder=HOLDERS, device=DEVICES, late=st.sampled_from([0, 0, 0, 1]))
+    def acknowledge(self, holder: str, device: str, late: int) -> None:
+        document = self.twins.call("state_of", device)
+        self.twins.call("acknowledge", holder, device, document.version - late if document else 1)
 
     # -- watchdog -----------------------------------------------------------------------------------------------------
 

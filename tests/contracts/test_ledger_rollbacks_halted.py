@@ -54,7 +54,7 @@ def test_a_halt_waits_for_what_still_runs(ledger: AnyLedger) -> None:
     assert tried.settle(tried.claim("v", generation=1), "failed").verdict == "fatal"
     assert tried.state == "stopping"
     assert tried.status("u2", 1) == "cancelled"
-    assert ledger.renew("w1", [held]) == {held.token}
+    assert ledger.renew("w1", [held]).stopped == {held.token}
     tried.settle(held, "cancelled")
     assert (tried.state, tried.field("mode")) == ("concluding", "halt")
     stopping = [event for event in ledger.events("E1") if event["event"] == "execution:stopping"]

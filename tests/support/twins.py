@@ -92,8 +92,22 @@ class Twins:
         for holder in ("w1", "w2", "w3"):
             held = {"|".join(map(str, lease)) for lease in store.leases.get(holder, ())}
             assert client.smembers(key("L", holder)) == held
+        self._compare_states()
         for x in store.executions.values():
             self._compare_execution(x)
+
+    def _compare_states(self) -> None:
+        store, client, key = self.memory._store, self.client, self.valkey._key
+        assert self.valkey.fleet_events() == self.memory.fleet_events()
+        for device, state in store.states.items():
+            found = client.hgetall(key("sync", device))
+            kept = {"version": state.version, "digest": state.digest, "acked": state.acked or None, "at": state.at}
+            assert found == {name: str(value) for name, value in kept.items() if value is not None}
+            assert client.smembers(key("syncs", device)) == state.waits
+        assert set(client.hkeys(key("syncing"))) == set(store.syncing)
+        for name, (_, waiting) in store.syncing.items():
+            assert client.smembers(key("syncing", name)) == waiting
+        assert client.hgetall(key("synced")) == {state.digest: state.text for state in store.states.values()}
 
     def _compare_execution(self, x: Execution) -> None:
         key = self.valkey._key

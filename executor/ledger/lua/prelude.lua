@@ -35,6 +35,14 @@ local function emit(E, name, data)
     'x', E, 's', seq, 'n', name, 't', NOW, 'd', #data <= 2000 and '{' .. data .. '}' or '{}')
 end
 
+-- One event of the fleet, which belongs to no execution; else as `emit`.
+local function tell(name, data)
+  local seq = redis.call('HINCRBY', key('fleet'), 'seq', 1)
+  redis.call('XADD', key('ev', 'fleet'), 'MAXLEN', '~', 10000, seq .. '-0', 'n', name, 't', NOW, 'd', '{' .. data .. '}')
+  redis.call('XADD', key('events'), 'MAXLEN', '~', 10000, '*',
+    'x', 'fleet', 's', seq, 'n', name, 't', NOW, 'd', #data <= 2000 and '{' .. data .. '}' or '{}')
+end
+
 -- Outbox: what must go out, with the time from which any coordinator sends it. Each writing has a number: who has sent
 -- one strikes out that one, never what was written under the same id while it was on its way.
 local function post(id, due, entry, now)

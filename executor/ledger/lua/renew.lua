@@ -1,5 +1,5 @@
 -- A worker lives, and asks about what it runs. ARGV: incarnation, then E, G, A, token, ...
--- Answers fenced, or ok with the tokens whose attempts must stop.
+-- Answers fenced, or ok with the tokens whose attempts must stop, and how many new documents devices ever got.
 local I = ARGV[1]
 if redis.call('ZSCORE', key('fenced'), I) then return answer('fenced') end
 redis.call('HINCRBY', key('W'), I, 1)
@@ -9,4 +9,4 @@ for i = 2, #ARGV, 4 do
   local x = redis.call('HMGET', key('x', ARGV[i]), 'state', 'mode')
   if v ~= ARGV[i + 3] or (x[1] == 'stopping' and x[2] ~= 'stop') then stopped[#stopped + 1] = ARGV[i + 3] end
 end
-return answer('ok', stopped)
+return answer('ok', stopped, redis.call('HGET', key('fleet'), 'news') or '0')

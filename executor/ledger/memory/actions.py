@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from executor.ledger.memory.claims import Asking
-from executor.ledger.memory.fleet import MemoryFleet
 from executor.ledger.memory.moves import FORMAT, worst
 from executor.ledger.memory.state import Execution
+from executor.ledger.memory.states import MemoryStates
 from executor.ledger.wire import Lease, fraction_of, outcome_of
 from executor.model.execution import Answer, Claimed, Ended, Settled
 
 
-class MemoryActions(MemoryFleet):
+class MemoryActions(MemoryStates):
     """What workers do with single actions, and the watchdog with those that nobody runs."""
 
     def claim(

@@ -10,6 +10,7 @@ from executor.ledger.memory.moves import FENCED_MS, RESEND_MS, TAKEOVERS, public
 from executor.ledger.memory.reading import MemoryReading
 from executor.ledger.wire import Lease, outgoing
 from executor.model.execution import Claimed, Outgoing
+from executor.model.state import Renewed
 from executor.ports import Outlet
 
 
@@ -41,13 +42,14 @@ class MemoryFleet(MemoryReading):
                 self._store.workers[incarnation] = json.loads(json.dumps(description))
                 self._store.renewals[incarnation] = 0
 
-    def renew(self, incarnation: str, running: Iterable[Claimed]) -> set[str] | None:
-        """This worker lives. Returns the tokens of attempts that must stop; None: it is fenced and must end."""
+    def renew(self, incarnation: str, running: Iterable[Claimed]) -> Renewed | None:
+        """This worker lives. Returns what it must know; None: it is fenced and must end."""
         with self._step():
             if incarnation in self._store.fenced:
                 return None
             self._store.renewals[incarnation] = self._store.renewals.get(incarnation, 0) + 1
-            return {claimed.token for claimed in running if self._must_stop(claimed)}
+            stopped = frozenset(claimed.token for claimed in running if self._must_stop(claimed))
+            return Renewed(stopped, self._store.news)
 
     def _must_stop(self, claimed: Claimed) -> bool:
         x = self._store.executions.get(claimed.execution)

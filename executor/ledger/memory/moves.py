@@ -40,6 +40,20 @@ class Moves:
             {"seq": seq, "id": f"{x.id}-{seq}", "event": name, "executionId": x.id, "timestamp": self.now, "data": told}
         )
 
+    def tell(self, name: str, **data: Any) -> None:
+        """An event of the fleet, which belongs to no execution."""
+        seq = len(self.store.told) + 1
+        self.store.told.append(
+            {
+                "seq": seq,
+                "id": f"fleet-{seq}",
+                "event": name,
+                "executionId": "fleet",
+                "timestamp": self.now,
+                "data": data,
+            }
+        )
+
     def emit_action(self, x: Execution, generation: int, what: str, outcome: str = "", **data: Any) -> None:
         self.emit(x, ("rollback:action:" if generation else "execution:action:") + what, outcome, **data)
 

@@ -90,6 +90,19 @@ class Entry:
 
 
 @dataclass
+class DeviceState:
+    """The document that one device is to have."""
+
+    version: int = 0
+    digest: str = ""
+    text: str = ""
+    acked: int = 0
+    at: int = 0
+    waits: set[str] = field(default_factory=set)
+    """Synchronisations that wait for it."""
+
+
+@dataclass
 class Store:
     """Everything."""
 
@@ -113,3 +126,10 @@ class Store:
     replies: dict[str, str] = field(default_factory=dict)
     """Answers of coordinators that nobody has come for yet."""
     leader: tuple[str, int] = ("", 0)
+    states: dict[str, DeviceState] = field(default_factory=lambda: defaultdict(DeviceState))
+    syncing: dict[str, tuple[dict[str, Any], set[str]]] = field(default_factory=dict)
+    """What is told when all devices of a synchronisation have its document, and those that have not."""
+    news: int = 0
+    """How many new documents devices ever got."""
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """Events of the fleet."""

@@ -1,0 +1,61 @@
+"""The documents of devices, and the events of the fleet."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from executor.ledger.connection import reachable
+from executor.ledger.fleet import FleetLedger
+from executor.ledger.reading import _entries, _event
+from executor.ledger.wire import known_of, synchronization_of, synchronization_parts
+from executor.model.state import Document, Known, Synchronization
+
+FLEET = "fleet"
+"""Stands for the execution in the events of the fleet."""
+
+
+class StatesLedger(FleetLedger):
+    """One versioned document for each device, and who has it."""
+
+    def synchronize(self, devices: Iterable[str], text: str, *, execution: str | None = None) -> Synchronization:
+        """These devices are to have this document; one that has it already keeps its version.
+
+        Args:
+            devices: their ids, whether they are served now or not.
+            text: the document as `executor.states.state_text` makes it.
+            execution: for which this is done; stands in the event.
+        """
+        listed = sorted(set(devices))
+        got = self._call("sync", *synchronization_parts(listed, text, execution), *listed)
+        return synchronization_of(int(got[1]), listed, got[2])
+
+    def acknowledge(self, incarnation: str, device: str, version: int) -> str:
+        """A worker has the document of its device: ``ok``, ``stale`` (another is wanted by now), or ``foreign``."""
+        return str(self._call("acked", incarnation, device, version)[0])
+
+    def known(self, devices: Iterable[str]) -> dict[str, Known]:
+        """How far each of these devices is."""
+        listed = list(devices)
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            for device in listed:
+                pipe.hmget(self._key("sync", device), "version", "acked", "at")
+            rows = pipe.execute()
+        return {device: known_of(*row) for device, row in zip(listed, rows, strict=True)}
+
+    def state_of(self, device: str) -> Document | None:
+        """The document that a device is to have; None where it has none, or gets another this very moment."""
+        with reachable(self.url):
+            version, digest, at = self._client.hmget(self._key("sync", device), "version", "digest", "at")
+            text: Any = self._client.hget(self._key("synced"), digest) if digest is not None else None
+        return None if text is None else Document(int(version), int(at), text)
+
+    def fleet_events(self, *, after: int = 0, wait_s: float = 0.0, limit: int = 500) -> list[dict[str, Any]]:
+        """Events that belong to no execution, with ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
+        key, after = self._key("ev", FLEET), max(0, after)
+        with reachable(self.url):
+            reply: Any = (
+                self._blocking().xread({key: f"{after}-0"}, count=limit, block=max(1, round(wait_s * 1000)))
+                if wait_s > 0
+                else self._client.xread({key: f"{after}-0"}, count=limit)
+            )
+        return [_event(FLEET, entry, fields) for entry, fields in _entries(reply)]
