@@ -119,7 +119,9 @@ class DistributedSettings(_Group):
     enabled: bool = _later(True)
     min_devices: int = _later(1)
     max_devices: int = _later(10)
-    synchronization_interval: Positive = _later(timedelta(seconds=5))
+    synchronization_interval: Positive = _field(
+        timedelta(seconds=5), "How long devices are waited for that were given a document."
+    )
     device_failure_threshold: int = _later(3)
     device_wait: Length = _field(timedelta(seconds=60), "How long an action waits for a device without a worker.")
     lease_renewal: Positive = _field(timedelta(milliseconds=500), "How often a worker renews what it runs.")

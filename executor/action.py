@@ -121,6 +121,9 @@ class Run(Protocol):
     """Directories below which this device allows snapshots (``rollback.snapshot_roots``)."""
     snapshot: Json | None
     """Data of the `Snapshot` taken before the first attempt, once there is one: the state before."""
+    state: Json
+    """The document that its device was given (`ResolutionClient.synchronize_state`), as it was when the attempt began;
+    empty where it was given none."""
 
     @property
     def parameters(self) -> Any:

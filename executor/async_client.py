@@ -64,5 +64,8 @@ class AsyncResolutionClient:
     async def choose(self, execution: str, choices: Mapping[str, str], *, by: str = "") -> None:
         await asyncio.to_thread(self._client.choose, execution, choices, by=by)
 
+    async def synchronize_state(self, state: Json, **wanted: Any) -> Json:
+        return await asyncio.to_thread(self._client.synchronize_state, state, **wanted)
+
     async def devices(self) -> Rows:
         return await asyncio.to_thread(self._client.devices)

@@ -288,6 +288,30 @@ class ResolutionClient:
 
         choose(self._ledger, execution, choices, by or self._name)
 
+    def synchronize_state(
+        self, state: Json, *, devices: Sequence[str] | None = None, timeout_s: float = 5.0, execution: str | None = None
+    ) -> Json:
+        """Give devices a document (settings, policies, feature flags), and wait until they have it. Action code reads
+        it as ``run.state``; the same content again is no new version.
+
+        Args:
+            state: a map of JSON values, up to 256 KB; without secrets.
+            devices: their ids; None: all that are served now. Those that nobody serves get it when they are back.
+            timeout_s: for how many seconds they are waited for.
+            execution: for which this is done; stands in the event ``distributed:synchronization:completed``.
+
+        Returns:
+            ``version``, ``complete``, ``devices`` (by id ``version``, ``acknowledged``, ``reason``) and ``missing``:
+            who has not acknowledged it.
+
+        Raises:
+            ValueError: the document may not be kept so, or there is no such device.
+            Unreachable: the ledger does not answer.
+        """
+        from executor.states import synchronize_state
+
+        return synchronize_state(self._ledger, devices, state, timeout_s=timeout_s, execution=execution)
+
     def devices(self) -> Rows:
         """Living workers as they announced themselves, with ``busy``: how many actions each of them runs."""
         busy = self._ledger.busy()

@@ -21,7 +21,7 @@ def check_result(value: Any, *, limit: int = MAX_RESULT_BYTES) -> str:
         ActionError: it holds something that is not JSON (the message names the path), or is longer than `limit`
             bytes of UTF-8.
     """
-    _check(value, "result", 0)
+    check_json(value, "result")
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     size = len(text.encode("utf-8"))
     if size > limit:
@@ -33,7 +33,12 @@ def check_result(value: Any, *, limit: int = MAX_RESULT_BYTES) -> str:
     return text
 
 
-def _check(value: Any, path: str, depth: int) -> None:
+def check_json(value: Any, path: str, depth: int = 0) -> None:
+    """Whether `value` is JSON that keeps its meaning; `path` is what it is called in messages.
+
+    Raises:
+        ActionError: it holds something that is not JSON, or is nested too deep.
+    """
     if depth > MAX_DEPTH:
         raise _refused(path, f"nested deeper than {MAX_DEPTH} levels")
     if value is None or isinstance(value, bool):
@@ -47,10 +52,10 @@ def _check(value: Any, path: str, depth: int) -> None:
             if not isinstance(key, str):
                 raise _refused(path, f"a map with a key that is {_kind(key)}; JSON keys are text")
             _check_text(key, f"a key of {path}")
-            _check(inner, f"{path}.{key}", depth + 1)
+            check_json(inner, f"{path}.{key}", depth + 1)
     elif isinstance(value, (list, tuple)):
         for index, inner in enumerate(value):
-            _check(inner, f"{path}[{index}]", depth + 1)
+            check_json(inner, f"{path}[{index}]", depth + 1)
     else:
         raise _refused(path, f"{_kind(value)}, which JSON does not have")
 

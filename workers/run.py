@@ -24,6 +24,7 @@ class ActionRun:
         deadline: `time.monotonic` seconds; the attribute of that name may be moved while the attempt runs.
         cancelled: whether the execution stops, or the attempt lost its token.
         guard: called by `proceed` after its own checks; raises `ActionError` when no effect may follow.
+        state: the document that the device was given.
         report: receives progress, 0.0 to 1.0, with a masked message.
         environment: where ``secret://env/NAME`` is read; None is the worker's own.
         max_result_bytes: largest result, as JSON.
@@ -47,6 +48,7 @@ class ActionRun:
         report: Callable[[float, str], None] = lambda _fraction, _message: None,
         log: logging.Logger | None = None,
         snapshot: Json | None = None,
+        state: Json | None = None,
         roots: tuple[str, ...] = ("/",),
         environment: Mapping[str, str] | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
@@ -62,6 +64,7 @@ class ActionRun:
         self.deadline = deadline
         self.saved = saved
         self.snapshot = snapshot
+        self.state: Json = state or {}
         self.roots = roots
         self.secrets = SecretValues(environment)
         self.log = _masked(log or logging.getLogger("rex.actions"), self.secrets.mask)

@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,7 @@ from workers.publisher import BatchingCelery, CeleryOutlet, Publisher
 from workers.run import ActionRun, perform
 from workers.runner import Runner
 from workers.stages import StageWatch
+from workers.states import DeviceStates
 from workers.upkeep import Upkeep
 from workers.watchdog import Watchdog
 
@@ -49,15 +50,18 @@ class DevicePerformer:
         self,
         ledger: ValkeyLedger,
         saved: FileStore,
+        *,
         max_result_bytes: int,
         roots: tuple[str, ...],
         agents: Mapping[str, str],
+        state_of: Callable[[str], Json],
     ) -> None:
         self._ledger = ledger
         self._saved = saved
         self._max_result_bytes = max_result_bytes
         self._roots = roots
         self._agents = agents
+        self._state_of = state_of
 
     def prepare(
         self, claimed: Claimed, parameters: BaseModel, hold: Holding, snapshot: Json | None, deadline: float
@@ -84,6 +88,7 @@ class DevicePerformer:
             saved=self._saved,
             report=lambda fraction, message: self._ledger.progress(claimed, fraction, message),
             snapshot=snapshot,
+            state=self._state_of(step.device),
             roots=self._roots,
             max_result_bytes=self._max_result_bytes,
         )
@@ -108,6 +113,7 @@ class Node:
         self.name = f"{platform.node()}-{os.getpid()}"
         self.incarnation = f"{self.name}-{uuid.uuid4().hex[:12]}"
         self._parts: list[Part] = []
+        self._states: DeviceStates | None = None
 
     @cached_property
     def ledger(self) -> ValkeyLedger:
@@ -146,6 +152,7 @@ class Node:
             renewal_s=distributed.lease_renewal.total_seconds(),
             silence_s=distributed.lease_silence.total_seconds(),
             on_fenced=_end_now,
+            on_news=self._notice,
         )
 
     @cached_property
@@ -156,7 +163,12 @@ class Node:
     def runner(self) -> Runner:
         roots = self.settings.rollback.snapshot_roots
         performer = DevicePerformer(
-            self.ledger, self.store, self.settings.execution.max_result_bytes, roots, self.agents
+            self.ledger,
+            self.store,
+            max_result_bytes=self.settings.execution.max_result_bytes,
+            roots=roots,
+            agents=self.agents,
+            state_of=self._state_of,
         )
         return Runner(self.ledger, ExecutionEngine(self.catalogue, performer, self.ledger), self.leases)
 
@@ -188,7 +200,7 @@ class Node:
         if CONTROL in queues:
             self._coordinate()
         if devices:
-            self._serve()
+            self._serve(devices)
 
     def _coordinate(self) -> None:
         # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
@@ -199,9 +211,10 @@ class Node:
         watchdog = Watchdog(self.ledger, letters, stages, self.settings, name=self.incarnation)
         self._begin(publisher, watchdog)
 
-    def _serve(self) -> None:
+    def _serve(self, devices: Sequence[str]) -> None:
         _ = self.runner  # made before threads ask for it
-        self._begin(Upkeep(self.store, self.ledger, self.settings.execution.retention))
+        self._states = DeviceStates(self.ledger, self.incarnation, Path(self.settings.state_dir) / "state", devices)
+        self._begin(self._states, Upkeep(self.store, self.ledger, self.settings.execution.retention))
         # the first action should not pay for loading every type
         threading.Thread(target=self._warm_up, name="rex-warm-up", daemon=True).start()
 
@@ -217,6 +230,13 @@ class Node:
         self.leases.stop()
         with contextlib.suppress(Unreachable):
             self.impatient_ledger.leave(self.incarnation)
+
+    def _notice(self, news: int) -> None:
+        if self._states is not None:
+            self._states.notice(news)
+
+    def _state_of(self, device: str) -> Json:
+        return {} if self._states is None else self._states.of(device)
 
     def _warm_up(self) -> None:
         from executor import expressions

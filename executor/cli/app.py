@@ -2,7 +2,7 @@
 
 import typer
 
-from executor.cli import commands_before, commands_cluster, commands_rollback, commands_running
+from executor.cli import commands_before, commands_cluster, commands_devices, commands_rollback, commands_running
 
 app = typer.Typer(
     name="rex",
@@ -18,5 +18,5 @@ app = typer.Typer(
 def _rex() -> None: ...
 
 
-for commands in (commands_running, commands_rollback, commands_before, commands_cluster):
+for commands in (commands_running, commands_rollback, commands_before, commands_cluster, commands_devices):
     app.add_typer(commands.app)

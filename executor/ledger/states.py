@@ -45,12 +45,13 @@ class StatesLedger(FleetLedger):
     def state_of(self, device: str) -> Document | None:
         """The document that a device is to have; None where it has none, or gets another this very moment."""
         with reachable(self.url):
-            version, digest, at = self._client.hmget(self._key("sync", device), "version", "digest", "at")
-            text: Any = self._client.hget(self._key("synced"), digest) if digest is not None else None
+            row: Any = self._client.hmget(self._key("sync", device), "version", "digest", "at")
+            version, digest, at = row
+            text: Any = None if digest is None else self._client.hget(self._key("synced"), digest)
         return None if text is None else Document(int(version), int(at), text)
 
     def fleet_events(self, *, after: int = 0, wait_s: float = 0.0, limit: int = 500) -> list[dict[str, Any]]:
-        """Events that belong to no execution, with ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
+        """Events that belong to no execution, ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
         key, after = self._key("ev", FLEET), max(0, after)
         with reachable(self.url):
             reply: Any = (

@@ -121,6 +121,7 @@ class RemoteRun:
         self.key: str = request["key"]
         self.idempotent: bool = request["idempotent"]
         self.snapshot: Json | None = request["snapshot"]
+        self.state: Json = request["state"]
         self.roots: tuple[str, ...] = tuple(request["roots"])
         self.saved = RemoteSaved(worker)
         self.log = _logger(worker)

@@ -89,6 +89,7 @@ def converse(run: Run, request: Json, name: str) -> Any:
             "key": run.key,
             "idempotent": run.idempotent,
             "snapshot": run.snapshot,
+            "state": run.state,
             "roots": list(run.roots),
         }
         counter = _Counter(run, ours)

@@ -77,7 +77,7 @@ class MemoryStates(MemoryFleet):
             return Document(state.version, state.at, state.text) if state else None
 
     def fleet_events(self, *, after: int = 0, wait_s: float = 0.0, limit: int = 500) -> list[dict[str, Any]]:
-        """Events that belong to no execution, with ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
+        """Events that belong to no execution, ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
 
         def found() -> list[dict[str, Any]]:
             return self._store.told[max(0, after) : max(0, after) + limit]
