@@ -8,8 +8,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], *, description: str, timeout_s: float = 30.0) -> T:
-    """Ask `predicate` until it is true, and return what it said."""
+def wait_until(
+    predicate: Callable[[], T], *, description: str, timeout_s: float = 30.0, told: Callable[[], str] = str
+) -> T:
+    """Ask `predicate` until it is true, and return what it said; when it never is, `told` says more about why."""
     until = time.monotonic() + timeout_s
     pause = threading.Event()
     while True:
@@ -17,5 +19,5 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout_s: float
         if found:
             return found
         if time.monotonic() > until:
-            raise AssertionError(f"after {timeout_s:g} s still not: {description}")
+            raise AssertionError(f"after {timeout_s:g} s still not: {description}\n{told()}".rstrip())
         pause.wait(0.01)
