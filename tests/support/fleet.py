@@ -151,17 +151,29 @@ class Fleet:
                 return True
         return False
 
+    def freeze_host(self, name: str) -> None:
+        """Stop everything on a host, the parent first, or it would end a child that stands still."""
+        for process in self._tree(name):
+            with suppress(psutil.Error):
+                process.suspend()
+
+    def wake_host(self, name: str) -> None:
+        """Let it go on, the parent last: so whoever was declared dead has a moment to act before it is ended."""
+        for process in reversed(self._tree(name)):
+            with suppress(psutil.Error):
+                process.resume()
+
     def lose_host(self, name: str) -> None:
         """End everything on a host at once, as a lost supply of power does."""
-        parent = psutil.Process(self.parents[name].pid)
-        tree = [parent, *parent.children(recursive=True)]
-        for process in tree:
-            with suppress(psutil.Error):
-                process.suspend()  # or a parent would start again what dies first
-        for process in tree:
+        self.freeze_host(name)  # or a parent would start again what dies first
+        for process in self._tree(name):
             with suppress(psutil.Error):
                 process.kill()
         self.parents[name].wait(timeout=30)
+
+    def _tree(self, name: str) -> list[psutil.Process]:
+        parent = psutil.Process(self.parents[name].pid)
+        return [parent, *parent.children(recursive=True)]
 
     def reboot(self, name: str, *, wiped: bool) -> None:
         """Lose the host, and start it again; `wiped` with an empty disk."""

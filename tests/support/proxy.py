@@ -1,7 +1,4 @@
-"""A TCP proxy between a process and the server, which delays, cuts, and loses answers.
-
-It reads RESP commands on their way to the server only so far as to count those that are asked for.
-"""
+"""A TCP proxy between a process and the server, which delays, cuts, and loses answers."""
 
 import os
 import socket
@@ -29,15 +26,19 @@ class Proxy:
         self._server = server
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._command = b""
+        self._text = b""
         self._from = self._until = self._count = 0
         self._closed = False
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
-    def lose_answers(self, command: str, *, first: int = 1, times: int = 1) -> None:
-        """Forward the n-th such command from now on, drop its answer, and close its connection."""
+    def delay(self, seconds: float) -> None:
+        self.delay_s = seconds
+
+    def lose_answers(self, text: str, *, first: int = 1, times: int = 1) -> None:
+        """Of requests that hold `text`, from now on: forward the first, or a later one, drop its answer, and close its
+        connection, so many times. An empty text ends it."""
         with self._lock:
-            self._command, self._count = command.upper().encode(), 0
+            self._text, self._count = text.encode(), 0
             self._from, self._until = first, first + times
 
     def cut(self) -> int:
@@ -101,7 +102,7 @@ class Proxy:
 
     def _is_to_be_lost(self, block: bytes) -> bool:
         with self._lock:
-            if not self._command or self._count >= self._until or self._command not in block.upper():
+            if not self._text or self._text not in block:
                 return False
             self._count += 1
             return self._from <= self._count < self._until

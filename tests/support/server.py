@@ -96,6 +96,7 @@ class Server:
     def kill(self, number: int = signal.SIGKILL) -> None:
         if self._process is not None and self.runs:
             os.kill(self._process.pid, number)
-            self._process.wait()
+            if number not in (signal.SIGSTOP, signal.SIGCONT):
+                self._process.wait()
 
     stop = kill

@@ -5,7 +5,7 @@ A line of an effect log is the time since the machine's start, which no moved cl
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,16 @@ class Wish:
     """How many of its actions are files that are created, of which a successor can find out whether they are."""
 
 
-def drawn(chance: random.Random, number: int, wish: Wish) -> Json:
-    """A strategy of any shape; `number` tells its lines from those of others."""
+Draw = Callable[[random.Random, int], Json]
+"""Makes a strategy; the number tells its lines from those of others."""
+
+
+def drawn(wish: Wish) -> Draw:
+    """Strategies of any shape."""
+    return lambda chance, number: _drawn(chance, number, wish)
+
+
+def _drawn(chance: random.Random, number: int, wish: Wish) -> Json:
     model = wish.model or chance.choice(["sequential", "parallel", "phased"])
     count = chance.randint(2, wish.most)
     bad = count - 1 if wish.fails >= 1 else (chance.randrange(count) if chance.random() < wish.fails else -1)
@@ -55,15 +63,21 @@ def _action(chance: random.Random, number: int, n: int, wish: Wish, *, fails: bo
     if not fails and chance.random() < wish.files:
         path = file_of(wish.world, number, named)
         return {**named, "uses": "file.create", "with": {"path": str(path), "content": "made", "parents": True}}
-    nap = chance.choice(wish.naps)
-    made = {
-        **named, "uses": "command", "with": command(number, "do", "end", f"a{n}", nap, fails=fails),
+    after = chance.choice(["completed", "started"])
+    made = nap(number, f"a{n}", device, chance.choice(wish.naps), fails=fails, after=after)
+    return {**made, "idempotent": True} if chance.random() < wish.idempotent else made
+
+
+def nap(number: int, name: str, device: str, seconds: float, *, fails: bool = False, after: str = "completed") -> Json:
+    """An action that takes so long, as does its undo, and logs the beginning and the end of both."""
+    return {
+        "id": name, "device": device, "retry": "none", "timeout": f"{TIMEOUT_S:g}s",
+        "uses": "command", "with": command(number, "do", "end", name, seconds, fails=fails),
         "compensate": {
-            "uses": "command", "with": command(number, "undo", "undone", f"a{n}", nap), "retry": "none",
-            "timeout": f"{TIMEOUT_S:g}s", "after": chance.choice(["completed", "started"]),
+            "uses": "command", "with": command(number, "undo", "undone", name, seconds), "retry": "none",
+            "timeout": f"{TIMEOUT_S:g}s", "after": after,
         },
     }  # fmt: skip
-    return {**made, "idempotent": True} if chance.random() < wish.idempotent else made
 
 
 def command(number: int, begin: str, end: str, name: str, nap_s: float, *, fails: bool = False) -> Json:

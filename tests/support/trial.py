@@ -5,17 +5,18 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import redis
 
 from executor import NotAllowedNow
 from support.fleet import Fleet
 from support.fleet_judge import Seen, judge
-from support.shapes import TIMEOUT_S, Wish, actions_of, drawn, number_of
+from support.shapes import TIMEOUT_S, Draw, actions_of, number_of
 from support.storm import autopsy
 from support.waiting import wait_until
 
@@ -65,10 +66,36 @@ def long_run() -> bool:
     return bool(os.environ.get("REX_CHAOS"))
 
 
-def endure(fleet: Fleet, wish: Wish, moment: str, fault: Fault, *, count: int = 4, after: int = 5) -> Outcome:
-    """Let `fault` befall `count` drawn executions while they are at `moment`: forward, or rollback.
+def cases(every: Iterable[Any], *often: Any) -> list[Any]:
+    """Parameters of a test: all of them in `make chaos`, and only `often` in `make test`."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=() if case in often else pytest.mark.long)
+        for case in every
+    ]
+
+
+def endure(
+    fleet: Fleet,
+    draw: Draw,
+    moment: str,
+    fault: Fault,
+    *,
+    count: int = 4,
+    after: int = 5,
+    also: Callable[[Json], list[str]] = lambda report: [],
+) -> Outcome:
+    """Let `fault` befall `count` executions while they are at `moment`.
 
     A run in which it hit nothing is void, and repeated with the next seed.
+
+    Args:
+        fleet: where; it must be whole.
+        draw: makes their strategies.
+        moment: ``forward``, ``rollback`` or ``snapshot``.
+        fault: what befalls it.
+        count: how many run side by side.
+        after: how many are to succeed after it.
+        also: more that may be wrong with a report.
 
     Raises:
         Void: it never hit.
@@ -77,10 +104,11 @@ def endure(fleet: Fleet, wish: Wish, moment: str, fault: Fault, *, count: int = 
     first = seed()
     for number in range(first, first + SEEDS):
         chance = random.Random(number)
-        documents = [drawn(chance, next(_numbers), wish) for _ in range(count)]
+        documents = [draw(chance, next(_numbers)) for _ in range(count)]
         executions = {fleet.client.submit(document): document for document in documents}
         hit = _befall(fleet, fault, executions, moment)
         outcome = settle(fleet, executions, seed=number)
+        outcome.wrong += [problem for report in outcome.reports for problem in also(report)]
         healthy_after(fleet, after)
         assert not outcome.wrong, _told(fleet, number, executions, outcome)
         if hit:
@@ -90,13 +118,12 @@ def endure(fleet: Fleet, wish: Wish, moment: str, fault: Fault, *, count: int = 
 
 def _befall(fleet: Fleet, fault: Fault, executions: dict[str, Json], moment: str) -> bool:
     """Whether it hit."""
-    documents = list(executions.values())
     wait_until(
-        lambda: working(fleet, documents, moment, fault.hosts) or all_ended(fleet, executions),
+        lambda: working(fleet, executions, moment, fault.hosts) or all_ended(fleet, executions),
         description=f"work is in flight, {moment}, at {fault.hosts or 'any host'}", timeout_s=60, told=fleet.logs,
     )  # fmt: skip
     fault.begin(fleet)
-    hit = working(fleet, documents, moment, fault.hosts)
+    hit = working(fleet, executions, moment, fault.hosts)
     try:
         threading.Event().wait(fault.lasts_s)  # how long it lasts is what the case is about
     finally:
@@ -127,22 +154,36 @@ def settle(fleet: Fleet, executions: dict[str, Json], *, seed: int, cancelled: d
     return outcome
 
 
-def working(fleet: Fleet, documents: Sequence[Json], moment: str, hosts: Sequence[str]) -> bool:
-    """Whether each of `hosts`, or any, is in the middle of an action of that moment."""
-    begin, end = ("do", "end") if moment == "forward" else ("undo", "undone")
-    numbers = {str(number_of(document)) for document in documents}
+def working(fleet: Fleet, executions: dict[str, Json], moment: str, hosts: Sequence[str]) -> bool:
+    """Whether each of `hosts`, or any, is in the middle of something of that moment."""
+    if moment == "snapshot":
+        busy = _busy_saving(fleet, executions)
+    else:
+        words = ("do", "end") if moment == "forward" else ("undo", "undone")
+        numbers = {str(number_of(document)) for document in executions.values()}
+        busy = {host for host in fleet.devices if _opened(fleet.lines(host), numbers, *words)}
+    return set(hosts) <= busy if hosts else bool(busy)
 
-    def busy(host: str) -> bool:
-        opened: set[str] = set()
-        for line in fleet.lines(host):
-            number, word, action = line.split()[1].split(":")
-            if number in numbers and word == begin:
-                opened.add(f"{number}:{action}")
-            elif word == end:
-                opened.discard(f"{number}:{action}")
-        return bool(opened)
 
-    return all(map(busy, hosts)) if hosts else any(map(busy, fleet.devices))
+def _opened(lines: Sequence[str], numbers: set[str], begin: str, end: str) -> set[str]:
+    """What was begun and has not ended."""
+    opened: set[str] = set()
+    for line in lines:
+        number, word, action = line.split()[1].split(":")
+        if number in numbers and word == begin:
+            opened.add(f"{number}:{action}")
+        elif word == end:
+            opened.discard(f"{number}:{action}")
+    return opened
+
+
+def _busy_saving(fleet: Fleet, executions: dict[str, Json]) -> set[str]:
+    busy = {}
+    for event in (e for name in executions for e in fleet.client.events(name, follow=False)):
+        action = event["data"].get("action", "")
+        if action.startswith("snapshot/"):
+            busy[action] = event["data"].get("device") if event["event"].endswith(":started") else None
+    return {device for device in busy.values() if device}
 
 
 def all_ended(fleet: Fleet, executions: Any) -> bool:
