@@ -68,10 +68,22 @@ class Fleet:
     def coordinator(self, name: str) -> None:
         self._start(name, ["coordinator"], self.environment(name))
 
-    def worker(self, device: str, *, name: str | None = None, concurrency: int = 4, **environment: str) -> None:
-        """A worker of `device`, under its parent; with a `name` of its own, a second one on the same host."""
+    def worker(
+        self, device: str, *, name: str | None = None, host: str | None = None, concurrency: int = 4, **environment: str
+    ) -> None:
+        """A worker of `device`, under its parent.
+
+        Args:
+            device: whom it serves.
+            name: under which the parent is known here, where it is not the device's only one.
+            host: another one than that of the device's name; it reaches the same disk.
+            concurrency: how many actions at once.
+            environment: more of it.
+        """
         words = ["worker", "--device", device, "--concurrency", str(concurrency)]
-        self._start(name or device, words, self.environment(device, **environment), host=device)
+        if host is not None and host not in self.network.hosts:
+            self.network.join(host)
+        self._start(name or device, words, self.environment(device, **environment), host=host or device)
 
     def behind_proxy(self, device: str) -> Proxy:
         """A proxy on the device's host; workers that start from now on talk through it."""
@@ -184,8 +196,8 @@ class Fleet:
 
     def heal(self) -> None:
         """Take back what can be: cuts, stopped processes, parents and a server that are gone."""
-        for device in self.devices:
-            self.network.heal(device)
+        for host in self.network.hosts:
+            self.network.heal(host)
         for name, parent in self.parents.items():
             self.signal_child(name, signal.SIGCONT)
             if parent.poll() is not None:

@@ -3,7 +3,7 @@
 Each problem begins with the number of the invariant (chapter 3 of the design) that it breaks.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,20 +32,19 @@ class Seen:
     document: Json
     report: Json
     events: Sequence[Json]
-    all_lines: Sequence[str]
+    effects: Sequence[str]
+    """Its own lines of all effect logs, by their time."""
     world: Path
     cancelled_seq: int | None = None
     """The newest event when its cancellation had been acknowledged."""
 
     @cached_property
     def lines(self) -> list[Line]:
-        number = str(number_of(self.document))
         found = []
-        for text in self.all_lines:
+        for text in self.effects:
             at, _, rest = text.partition(" ")
-            own, word, action = rest.split(":")
-            if own == number:
-                found.append(Line(float(at), word, action))
+            _, word, action = rest.split(":")
+            found.append(Line(float(at), word, action))
         return found
 
     @cached_property
@@ -54,6 +53,14 @@ class Seen:
 
     def first(self, word: str, action: str) -> float | None:
         return next((line.at for line in self.lines if (line.word, line.action) == (word, action)), None)
+
+
+def by_number(lines: Sequence[str]) -> dict[int, list[str]]:
+    """Lines of effect logs by the number of the strategy that they belong to."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for line in lines:
+        found[int(line.split()[1].partition(":")[0])].append(line)
+    return found
 
 
 def judge(seen: Seen) -> list[str]:

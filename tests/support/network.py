@@ -78,6 +78,10 @@ class Network:
             self._on("hub", *words)
         self._let_rules_come_first("hub")
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(self._numbers)
+
     def join(self, host: str) -> None:
         """A new host, whose namespace is called as it is."""
         self._numbers[host] = number = 2 + len(self._numbers)

@@ -6,16 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import redis
 
-from executor import NotAllowedNow
 from support.fleet import Fleet
-from support.fleet_judge import Seen, judge
+from support.fleet_judge import Seen, by_number, judge
 from support.shapes import TIMEOUT_S, Draw, actions_of, number_of
 from support.storm import autopsy
 from support.waiting import wait_until
@@ -143,15 +140,22 @@ def settle(fleet: Fleet, executions: dict[str, Json], *, seed: int, cancelled: d
         found = autopsy(fleet.ledger, list(executions))
         raise AssertionError(f"seed {seed}: {error}\n{found}\n{fleet.logs()}") from None
     outcome = Outcome(ended_s=time.monotonic() - began)
-    lines = fleet.lines()
+    lines = by_number(fleet.lines())
     for execution, document in executions.items():
-        report = fleet.client.status(execution)
-        events = list(fleet.client.events(execution, follow=False))
-        outcome.reports.append(report)
-        known = Seen(document, report, events, lines, fleet.folder / "world", (cancelled or {}).get(execution))
-        outcome.wrong += judge(known)
+        seen = seen_of(fleet, execution, document, lines, (cancelled or {}).get(execution))
+        outcome.reports.append(seen.report)
+        outcome.wrong += judge(seen)
     outcome.wrong += nothing_held(fleet)
     return outcome
+
+
+def seen_of(
+    fleet: Fleet, execution: str, document: Json, lines: dict[int, list[str]], cancelled_seq: int | None = None
+) -> Seen:
+    """All that is known of one that has ended."""
+    report = fleet.client.status(execution)
+    events = list(fleet.client.events(execution, follow=False))
+    return Seen(document, report, events, lines.get(number_of(document), []), fleet.folder / "world", cancelled_seq)
 
 
 def working(fleet: Fleet, executions: dict[str, Json], moment: str, hosts: Sequence[str]) -> bool:
@@ -214,16 +218,6 @@ def healthy_after(fleet: Fleet, count: int) -> None:
     for name in names:
         report = fleet.client.result(name, timeout_s=60)
         assert report["status"] == "completed", f"14: {report}\n{fleet.logs()}"
-
-
-def cancel_all(fleet: Fleet, executions: dict[str, Json]) -> dict[str, int]:
-    """The newest event of each when its cancellation was acknowledged."""
-    acknowledged = {}
-    for name in executions:
-        with suppress(NotAllowedNow, redis.exceptions.RedisError):
-            fleet.client.cancel(name, reason="drawn")
-            acknowledged[name] = fleet.client.last_event(name)
-    return acknowledged
 
 
 def _told(fleet: Fleet, number: int, executions: dict[str, Json], outcome: Outcome) -> str:
