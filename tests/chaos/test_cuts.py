@@ -76,7 +76,7 @@ def test_a_device_is_cut_off_while_it_takes_a_snapshot(fleet: Fleet, ways: str, 
             for n, (d, tree) in enumerate(trees.items())
         ]  # fmt: skip
         bad = nap(number, "bad", fleet.devices[-1], 0.1, fails=True)
-        return {"name": f"saving-{number}", "snapshot": saved, "actions": [*changes, bad]}
+        return {"name": f"saving-{number}", "model": "sequential", "snapshot": saved, "actions": [*changes, bad]}
 
     before = {device: contents(tree) for device, tree in trees.items()}
 

@@ -31,6 +31,10 @@ class Proxy:
         self._closed = False
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
     def delay(self, seconds: float) -> None:
         self.delay_s = seconds
 
