@@ -5,6 +5,8 @@ PROCESSES ?= 2
 ARGS ?=
 CASES ?= 2000
 ROUNDS ?= 20
+EXECUTIONS ?= 2000
+FAULTS ?= 300
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,9 +43,12 @@ demo: $(INSTALLED) ## Recover a real service, and take back a recovery that fail
 test: $(INSTALLED) ## Run the tests (ARGS='-k name' for some of them)
 	@$(BIN)/python -m pytest -n $(PROCESSES) $(ARGS)
 
-chaos: $(INSTALLED) ## Draw strategies under faults for long (SEED=n to repeat, CASES=2000, ROUNDS=20)
-	@$(if $(SEED),REX_PROPERTY_SEED=$(SEED) REX_STORM_SEED=$(SEED)) REX_PROPERTY_CASES=$(CASES) REX_STORM_ROUNDS=$(ROUNDS) \
-	  $(BIN)/python -m pytest -s -p no:randomly tests/chaos/test_rollback_property.py tests/chaos/test_storm.py $(ARGS)
+chaos: $(INSTALLED) ## Faults of every kind, for long (SEED=n to repeat, CASES=2000, ROUNDS=20, EXECUTIONS=2000, FAULTS=300)
+	@$(if $(SEED),REX_PROPERTY_SEED=$(SEED) REX_STORM_SEED=$(SEED) REX_CHAOS_SEED=$(SEED)) REX_CHAOS=1 \
+	  REX_PROPERTY_CASES=$(CASES) REX_STORM_ROUNDS=$(ROUNDS) \
+	  REX_KILL_EXECUTIONS=$(EXECUTIONS) REX_KILL_FAULTS=$(FAULTS) \
+	  $(BIN)/python -m pytest -s -p no:randomly $(addprefix tests/chaos/test_,rollback_property.py storm.py cuts.py \
+	  hosts.py messages.py resources.py takeover.py kill_storm.py) $(ARGS)
 
 check: check-style check-types check-imports check-compose check-docs ## Check style, types, imports, compose file, docs
 
@@ -63,7 +68,7 @@ check-compose: $(INSTALLED)
 check-docs: $(INSTALLED)
 	@if [ -f docs/generate.py ]; then $(BIN)/python docs/generate.py --check; fi
 
-bench: $(INSTALLED) ## Compare with raw Celery (ARGS=--json for one JSON object)
+bench: $(INSTALLED) ## Compare with raw Celery (ARGS=--json for one JSON object, ARGS=--devices for 500 devices)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: ## Write the lock files anew after a change of the dependencies (ARGS=--upgrade for newer versions)
@@ -75,5 +80,5 @@ lock: ## Write the lock files anew after a change of the dependencies (ARGS=--up
 	&& $$compile --extra flower --constraint requirements.lock -o requirements-runtime.lock
 
 clean: ## Remove .venv and everything that was generated
-	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
+	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

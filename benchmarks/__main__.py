@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import profiling
+from benchmarks import devices, profiling
 from benchmarks.cluster import running
 from benchmarks.graphs import GRAPHS, Graph
 from benchmarks.measure import command_s, first_action_ms, measure
@@ -25,7 +25,16 @@ def main() -> None:
     parser.add_argument(
         "--before", type=Path, metavar="FOLDER", help="a former checkout of rex, measured in the same rounds"
     )
+    parser.add_argument(
+        "--devices", action="store_true", help="500 device queues beside 10, and 10,000 actions in a stage, instead"
+    )
     asked = parser.parse_args()
+    if asked.devices:
+        many = devices.measure(asked.rounds or 3, devices.WIDE, _say)
+        print(
+            json.dumps(many, indent=2) if asked.json else "\n".join(f"{name}: {value}" for name, value in many.items())
+        )
+        return
     graphs = [graph for graph in GRAPHS if not asked.only or graph.name in asked.only]
     if asked.profile:
         found = profiling.profile(_say)

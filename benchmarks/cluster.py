@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +77,31 @@ def running(*, fused: bool = True, before: Path | None = None) -> Iterator[Clust
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class Processes:
+    """A server and workers of rex, for a measurement that is no comparison with Celery; all end with the block."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="rex-bench-"))
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "Processes":
+        _start_server(self._folder, self._started)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _end(self._started)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def url(self, database: int) -> str:
+        return _url(self._folder, database)
+
+    def worker(self, name: str, queues: Sequence[str], url: str) -> subprocess.Popen[bytes]:
+        """A worker that serves these queues."""
+        command = _worker_command("workers", name, ",".join(queues))
+        environment = _rex_environment(self._folder, name, Side(url))
+        return _start(command, self._folder / f"{name}.log", environment, self._started)
+
+
 def _url(folder: Path, database: int) -> str:
     return f"redis+socket://{folder}/server.sock?virtual_host={database}"
 
@@ -112,13 +137,17 @@ def _start_workers(folder: Path, name: str, side: Side, started: list[subprocess
     application = "benchmarks.raw" if name == "celery" else "workers"
     environment = {URL: side.url} if name == "celery" else _rex_environment(folder, name, side)
     for role, queue in {"control": CONTROL, **{device: device_queue(device) for device in DEVICES}}.items():
-        command = [
-            sys.executable, "-m", "celery", "-A", application, "worker", "--queues", queue, "--pool", "threads",
-            "--concurrency", str(CONCURRENCY), "--hostname", f"{name}-{role}@%h", "--without-gossip",
-            "--without-mingle", "--task-events",
-        ]  # fmt: skip
+        command = _worker_command(application, f"{name}-{role}", queue)
         log = folder / f"{name}-{role}.log"
         side.processes[role] = _start(command, log, environment, started, side.checkout)
+
+
+def _worker_command(application: str, name: str, queues: str) -> list[str]:
+    return [
+        sys.executable, "-m", "celery", "-A", application, "worker", "--queues", queues, "--pool", "threads",
+        "--concurrency", str(CONCURRENCY), "--hostname", f"{name}@%h", "--without-gossip", "--without-mingle",
+        "--task-events",
+    ]  # fmt: skip
 
 
 def _rex_environment(folder: Path, name: str, side: Side) -> dict[str, str]:

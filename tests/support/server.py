@@ -1,9 +1,10 @@
-"""A real server for a test: on a unix socket, in a folder of its own."""
+"""A real server for a test: on a unix socket, in a folder of its own; on the network too where it is told to."""
 
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -24,26 +25,55 @@ def server_binary() -> str:
 class Server:
     """A valkey-server; `start` again after `kill` finds the data where it was."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        inside: Sequence[str] = (),
+        address: tuple[str, int] | None = None,
+        password: str | None = None,
+    ) -> None:
+        """
+        Args:
+            folder: where its data and its socket lie.
+            inside: what stands before its command, as of another network namespace.
+            address: where it listens besides.
+            password: what everybody has to say, on the socket too.
+        """
         self.folder = folder
+        self.password = password
+        self._inside = inside
+        self._address = address
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "s"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis+socket://{self.socket}?virtual_host=0"
+        said = f":{self.password}@" if self.password else ""
+        return f"redis+socket://{said}{self.socket}?virtual_host=0"
 
     @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> "Server":
+        configuration = self.folder / "server.conf"
+        lines = [f"requirepass {self.password}"] if self.password else []
+        if self._address:
+            lines += [f"bind {self._address[0]}", "protected-mode no"]
+        configuration.write_text("\n".join(lines) + "\n")
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    server_binary(), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
+                    *self._inside, server_binary(), str(configuration),
+                    "--port", str(self._address[1] if self._address else 0),
+                    "--unixsocket", str(self.socket), "--dir", str(self.folder),
                     "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction",
                 ],
                 stdout=log, stderr=log, start_new_session=True,
@@ -52,7 +82,7 @@ class Server:
         return self
 
     def client(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self.socket), decode_responses=True)
+        return redis.Redis(unix_socket_path=str(self.socket), password=self.password, decode_responses=True)
 
     def _answers(self) -> bool:
         client = self.client()
@@ -64,8 +94,9 @@ class Server:
             client.close()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.runs:
             os.kill(self._process.pid, number)
-            self._process.wait()
+            if number not in (signal.SIGSTOP, signal.SIGCONT):
+                self._process.wait()
 
     stop = kill

@@ -8,8 +8,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], *, description: str, timeout_s: float = 30.0) -> T:
-    """Ask `predicate` until it is true, and return what it said."""
+def wait_until(
+    predicate: Callable[[], T],
+    *,
+    description: str,
+    timeout_s: float = 30.0,
+    every_s: float = 0.01,
+    told: Callable[[], str] = str,
+) -> T:
+    """Ask `predicate` until it is true, and return what it said; when it never is, `told` says more about why."""
     until = time.monotonic() + timeout_s
     pause = threading.Event()
     while True:
@@ -17,5 +24,5 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout_s: float
         if found:
             return found
         if time.monotonic() > until:
-            raise AssertionError(f"after {timeout_s:g} s still not: {description}")
-        pause.wait(0.01)
+            raise AssertionError(f"after {timeout_s:g} s still not: {description}\n{told()}".rstrip())
+        pause.wait(every_s)
