@@ -127,6 +127,9 @@ class DistributedSettings(_Group):
     lease_renewal: Positive = _field(timedelta(milliseconds=500), "How often a worker renews what it runs.")
     lease_silence: Positive = _field(timedelta(seconds=2), "A worker that did not renew for so long is dead.")
     gone_silence: Positive = _field(timedelta(milliseconds=750), "The same for one whose connections are gone too.")
+    grace: Length = _field(
+        timedelta(seconds=25), "How long running actions may take to finish when a worker is told to end."
+    )
     parent_silence: Positive = _field(timedelta(milliseconds=1500), "A parent kills a child that stood still so long.")
     durability: Literal["process", "power"] = _field(
         "process", "What the ledger survives: the death of processes, or a power cut as well (slower)."

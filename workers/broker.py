@@ -1,5 +1,6 @@
 """What kombu's Redis transport lacks: surviving a lost server, and giving a dead worker's messages back."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterable
@@ -52,6 +53,14 @@ class SurvivingQoS(transport.QoS):
             _log.warning("message %s stays unacknowledged: %s", delivery_tag, error)
         super(transport.QoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
 
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Put a message back where it was: first in its queue, for whoever fetches next."""
+        if not requeue:
+            super().reject(delivery_tag)  # type: ignore[no-untyped-call]
+            return
+        self.restore_by_tag(delivery_tag)  # type: ignore[no-untyped-call]
+        super(transport.QoS, self).ack(delivery_tag)  # type: ignore[no-untyped-call]
+
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Put messages back at the end of a channel; what fails here the watchdog does."""
         try:
@@ -85,6 +94,18 @@ class SurvivingTransport(transport.Transport):
             _log.warning("dropped from %s what is no message of Celery: it lacks %s", queue, error)
             return
         super()._deliver(message, queue)  # type: ignore[no-untyped-call]
+
+
+def stop_fetching(consumer: Any) -> None:
+    """Let a consumer fetch nothing any more; what the server has handed out already goes back at once.
+
+    Celery reads that only when its last task has ended, which may take a while.
+    """
+    consumer.cancel()
+    channel = consumer.channel
+    if getattr(channel, "_in_poll", None):
+        with contextlib.suppress(Empty, *_LOST):
+            channel._brpop_read()
 
 
 def install_surviving_transport() -> None:

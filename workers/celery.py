@@ -11,7 +11,7 @@ def make_app() -> BatchingCelery:
     """The app, configured from the settings of this process."""
     made = BatchingCelery("workers")
     made.config_from_object(celery_config(node_of(made).settings))
-    run.register(made, lambda: node_of(made).runner)
+    run.register(made, lambda: node_of(made).runner, node_of(made).leaving.wait_for_that)
     control.register(made, lambda: node_of(made).executor, lambda: node_of(made).rollback)
     connect_signals(made)
     return made

@@ -18,6 +18,10 @@ class NotNow(Exception):
     """The task ends with Celery's `Ignore`: its canvas does not go on."""
 
 
+class HandBack(Exception):
+    """This process is about to end: what is left of the message is for another one."""
+
+
 class ActionFailed(Exception):
     """An action failed and ended its execution; Celery calls the canvas's error callback."""
 
@@ -52,19 +56,33 @@ class Message(Protocol):
 class Runner:
     """Runs messages."""
 
-    def __init__(self, ledger: RunnersLedger, engine: ExecutionEngine, leases: Leases) -> None:
+    def __init__(
+        self, ledger: RunnersLedger, engine: ExecutionEngine, leases: Leases,
+        ends: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            ledger: where actions are claimed and settled.
+            engine: carries them out.
+            leases: what this process holds.
+            ends: whether this process is about to end, and begins nothing any more.
+        """
         self._ledger = ledger
         self._engine = engine
         self._leases = leases
+        self._ends = ends
 
     def run(self, message: Message, execution: str, generation: int, actions: Sequence[str]) -> None:
         """Run the actions of a message, as far as the ledger lets them.
 
         Raises:
             NotNow: parked, or nothing to do.
+            HandBack: this process is about to end before all of it is done.
             ActionFailed: an action failed, and ended the execution.
         """
         holder = self._leases.incarnation
+        if self._ends():
+            raise HandBack
         got: Claimed | Answer | None = self._claim(message, execution, generation, actions)
         while got is not None:
             if isinstance(got, Answer):
@@ -76,12 +94,15 @@ class Runner:
                 ended = self._engine.execute_action(got, held)
                 shown(ended)
                 crash_point("pre-settle", got.step.id)
-                settled = self._settle(message, got, ended, holder, rest)
+                ends = self._ends()
+                settled = self._settle(message, got, ended, holder, rest, goes_on=not ends)
             crash_point("settle", got.step.id)
             if settled.verdict == "fatal":
                 raise ActionFailed((ended.error or {}).get("message", ended.status))
             if settled.verdict != "ok":
                 raise NotNow(settled.verdict)
+            if ends and rest:
+                raise HandBack
             got = settled.following
             if isinstance(got, Answer) and got.kind == "signature":
                 got = self._claim(message, execution, generation, rest)
@@ -96,7 +117,9 @@ class Runner:
             )
         return got
 
-    def _settle(self, message: Message, claimed: Claimed, ended: Ended, holder: str, rest: Sequence[str]) -> Settled:
+    def _settle(
+        self, message: Message, claimed: Claimed, ended: Ended, holder: str, rest: Sequence[str], *, goes_on: bool
+    ) -> Settled:
         again = ended.status == "retry"
         return self._ledger.settle(
             claimed,
@@ -104,7 +127,7 @@ class Runner:
             holder=holder,
             nonce=secrets.token_hex(8),
             signature=message.signature([claimed.step.id, *rest], claimed.attempt + 1) if again else "",
-            following=() if again else rest,
+            following=rest if goes_on and not again else (),
             next_nonce=secrets.token_hex(8),
         )
 

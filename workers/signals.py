@@ -6,10 +6,12 @@ import warnings
 from typing import Any
 
 from celery import signals as celery_signals
+from celery.bootsteps import StartStopStep
 from celery.exceptions import CPendingDeprecationWarning
+from celery.worker.consumer.tasks import Tasks
 
 from config.celery import transport_options
-from workers.broker import install_surviving_transport
+from workers.broker import install_surviving_transport, stop_fetching
 from workers.publisher import BatchingCelery
 from workers.wiring import node_of
 
@@ -18,6 +20,8 @@ _GATHER_S = 0.05
 
 def connect_signals(app: BatchingCelery) -> None:
     """Let the worker of `app` become a node of the cluster; other apps in the process are left alone."""
+
+    names: set[str] = set()
 
     def before_anything(instance: Any = None, conf: Any = None, **_: Any) -> None:
         # every connection of this process carries its incarnation, so its messages are its own
@@ -28,12 +32,17 @@ def connect_signals(app: BatchingCelery) -> None:
     def before_it_consumes(instance: Any = None, **_: Any) -> None:
         if instance.app is app:
             _leave_out_what_the_ledger_tells()
+            names.add(instance.hostname)
             node_of(app).join(list(app.amqp.queues.consume_from), int(instance.concurrency or 1))
 
     def when_it_is_ready(sender: Any = None, **_: Any) -> None:
         if sender.app is app:
             app.rex_events = sender.event_dispatcher
             _gather_task_events(sender)
+
+    def when_it_is_told_to_end(sender: Any = None, **_: Any) -> None:
+        if sender in names:
+            node_of(app).leaving.ask()
 
     def at_its_end(sender: Any = None, **_: Any) -> None:
         if sender.app is app:
@@ -42,7 +51,24 @@ def connect_signals(app: BatchingCelery) -> None:
     celery_signals.celeryd_init.connect(before_anything, weak=False)
     celery_signals.celeryd_after_setup.connect(before_it_consumes, weak=False)
     celery_signals.worker_ready.connect(when_it_is_ready, weak=False)
+    celery_signals.worker_shutting_down.connect(when_it_is_told_to_end, weak=False)
+    app.steps["consumer"].add(StopFetching)
     celery_signals.worker_shutdown.connect(at_its_end, weak=False)
+
+
+class StopFetching(StartStopStep):  # type: ignore[misc]
+    """Of a worker that ends in order: what it has fetched and not begun goes back before the last task has ended."""
+
+    requires = (Tasks,)
+
+    def stop(self, consumer: Any) -> None:
+        """Called at the end, and also when the connection was lost: then there is nothing to put back."""
+        leaving = node_of(consumer.app).leaving
+        if leaving.begun and consumer.task_consumer is not None:
+            try:
+                stop_fetching(consumer.task_consumer)
+            finally:
+                leaving.fetches_no_more()
 
 
 def _leave_out_what_the_ledger_tells() -> None:

@@ -20,7 +20,7 @@ from executor.canvas import stage_canvas
 from executor.catalogue import InstalledCatalogue
 from executor.engine import ExecutionEngine
 from executor.ledger.valkey import ValkeyLedger
-from executor.model.errors import NO_DEVICE, ActionError, Unreachable
+from executor.model.errors import NO_DEVICE, ActionError, LedgerTrouble, Unreachable
 from executor.model.execution import Claimed
 from executor.ports import Holding
 from executor.resolution import ResolutionExecutor
@@ -29,6 +29,7 @@ from rollback.manager import RollbackManager
 from rollback.stores import FileStore
 from workers.broker import DeadLetters
 from workers.lease import Leases
+from workers.leaving import Leaving
 from workers.publisher import BatchingCelery, CeleryOutlet, Publisher
 from workers.run import ActionRun, perform
 from workers.runner import Runner
@@ -112,6 +113,7 @@ class Node:
         self.settings = settings
         self.name = f"{platform.node()}-{os.getpid()}"
         self.incarnation = f"{self.name}-{uuid.uuid4().hex[:12]}"
+        self.leaving = Leaving(self._retreat)
         self._parts: list[Part] = []
         self._states: DeviceStates | None = None
 
@@ -170,7 +172,8 @@ class Node:
             agents=self.agents,
             state_of=self._state_of,
         )
-        return Runner(self.ledger, ExecutionEngine(self.catalogue, performer, self.ledger), self.leases)
+        engine = ExecutionEngine(self.catalogue, performer, self.ledger)
+        return Runner(self.ledger, engine, self.leases, lambda: self.leaving.begun)
 
     @cached_property
     def agents(self) -> dict[str, str]:
@@ -197,6 +200,7 @@ class Node:
         )
         beat = os.environ.get("REX_BEAT_FD")
         self.leases.start(int(beat) if beat else None)
+        self._begin(self.leaving)
         if CONTROL in queues:
             self._coordinate()
         if devices:
@@ -222,6 +226,10 @@ class Node:
         for part in parts:
             part.start()
             self._parts.append(part)
+
+    def _retreat(self) -> None:
+        with contextlib.suppress(LedgerTrouble):  # who is not told finds out when we have left
+            self.ledger.retreat(self.incarnation)
 
     def leave(self) -> None:
         """End in order."""

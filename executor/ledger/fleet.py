@@ -39,6 +39,10 @@ class FleetLedger(LedgerReading):
         got = self._call("renew", incarnation, *flat)
         return None if got[0] == "fenced" else Renewed(frozenset(got[1]), int(got[2]))
 
+    def retreat(self, incarnation: str) -> None:
+        """This worker is about to leave: nothing is given to it any more; what it runs it finishes."""
+        self._call("retreat", incarnation)
+
     def leave(self, incarnation: str) -> bool:
         """End in order; False where it still holds something, which is left to the watchdog."""
         return bool(self._call("leave", incarnation)[0] == "ok")

@@ -33,6 +33,23 @@ def test_a_worker_comes_lives_and_leaves(ledger: AnyLedger) -> None:
     assert ledger.to_sweep() == []
 
 
+def test_a_worker_that_is_about_to_leave_is_given_nothing_and_still_lives(ledger: AnyLedger) -> None:
+    """It is not announced; what it holds it renews and settles, and its death would be noticed."""
+    ledger.register("w1", {"devices": ["edge-1"]})
+    tried = Tried(ledger).start(in_group("a"))
+    held = tried.claim("a")
+    for _ in range(2):
+        ledger.retreat("w1")
+    assert (ledger.workers(), ledger.busy()) == ({}, {"w1": 1})
+    renewed = ledger.renew("w1", [held])
+    assert renewed is not None
+    assert renewed.stopped == set()
+    assert ledger.counters() == {"w1": 1}
+    assert tried.settle(held).verdict == "ok"
+    assert ledger.leave("w1")
+    assert ledger.counters() == {}
+
+
 def test_a_lease_ends_with_its_action_whoever_settles_it(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group("a"))
     tried.settle(tried.claim("a", holder="w1"), holder="another name")

@@ -187,6 +187,11 @@ class LedgerModel(RuleBasedStateMachine):
         self.twins.call("renew", holder, [claimed for mine, claimed in self.held if mine == holder])
 
     @rule(holder=HOLDERS)
+    def retreat(self, holder: str) -> None:
+        self.twins.call("retreat", holder)
+        self.twins.call("workers")
+
+    @rule(holder=HOLDERS)
     def leave(self, holder: str) -> None:
         self.twins.call("leave", holder)
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 
 from executor.canvas import parked_message, shown_arguments, shown_name
 from executor.model.execution import Claimed, Ended
 from executor.model.plan import action_task_id
 from executor.task_names import RUN
-from workers.runner import ActionFailed, NotNow, Runner, valid_message
+from workers.runner import ActionFailed, HandBack, NotNow, Runner, valid_message
 from workers.tasks.shown import RunTask, event_of
 
 _log = logging.getLogger("rex.run")
@@ -70,8 +70,14 @@ class CeleryMessage:
             _log.debug("task event not sent: %s", error)
 
 
-def register(app: Celery, runner: Callable[[], Runner]) -> None:
-    """Give `app` the task; `runner` is asked for when a message comes, after the worker was set up."""
+def register(app: Celery, runner: Callable[[], Runner], before_it_goes_back: Callable[[], None]) -> None:
+    """Give `app` the task.
+
+    Args:
+        app: the app.
+        runner: asked for when a message comes, after the worker was set up.
+        before_it_goes_back: waits until a message that is put back does not come to this process again.
+    """
 
     @app.task(  # type: ignore[untyped-decorator]
         name=RUN, base=RunTask, bind=True, shared=False, throws=(ActionFailed,)
@@ -88,3 +94,7 @@ def register(app: Celery, runner: Callable[[], Runner]) -> None:
         except NotNow as reason:
             self.outcomes.pop(self.request.id, None)  # Celery tells nothing of a message that is ignored
             raise Ignore from reason
+        except HandBack as reason:
+            self.outcomes.pop(self.request.id, None)
+            before_it_goes_back()
+            raise Reject("this worker ends", requeue=True) from reason

@@ -59,6 +59,11 @@ class MemoryFleet(MemoryReading):
             return True
         return x.state == "stopping" and x.fields["mode"] != "stop"
 
+    def retreat(self, incarnation: str) -> None:
+        """This worker is about to leave: nothing is given to it any more; what it runs it finishes."""
+        with self._step():
+            self._store.workers.pop(incarnation, None)
+
     def leave(self, incarnation: str) -> bool:
         """End in order; False where it still holds something, which is left to the watchdog."""
         with self._step():
