@@ -90,7 +90,7 @@ class ValkeyLedger(RollbackLedger):
         got = self._call(
             "create", execution, plan.model_dump_json(exclude_defaults=True), json.dumps(plan.sizes()), parallel,
             round(timeout_s * 1000), rollback, "" if max_failures is None else max_failures, json.dumps(inputs),
-            json.dumps(context), *written(plan, steps),
+            json.dumps(context), json.dumps(plan.devices) if len(plan.devices) > 1 else "", *written(plan, steps),
         )  # fmt: skip
         return bool(got[0] == "ok")
 

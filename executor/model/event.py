@@ -80,6 +80,11 @@ EVENTS: tuple[Event, ...] = (
     Event("execution:waiting", "It cannot begin yet.", {"reason": "what it waits for"}),
     Event("execution:started", "It is planned, and its first stage is about to open.", _STRATEGY),
     Event(
+        "distributed:execution:started",
+        "It is planned on more than one device.",
+        {"devices": "their ids"},
+    ),
+    Event(
         "execution:stage:started",
         "A stage opened: its actions may be claimed.",
         {"generation": "0 forward, 1 back", "stage": "from 0", "actions": "how many it has"},
@@ -140,6 +145,11 @@ EVENTS: tuple[Event, ...] = (
             "version": "of the document: the highest of any of them",
             "executionId": "for which it was done, or null",
         },
+    ),
+    Event(
+        "distributed:execution:completed",
+        "One that was planned on more than one device has ended; how, says the next event.",
+        {"results": "by device how many actions ended as `succeeded`, `failed`, `timed_out`, `skipped`, `cancelled`"},
     ),
     Event("execution:completed", "It reached its goal.", _ENDED),
     Event("execution:failed", "It did not reach its goal.", _ENDED),

@@ -183,6 +183,11 @@ class Plan(Frozen):
     rollback_verify: tuple[Step, ...] = ()
     """Probes that must hold after the rollback."""
 
+    @cached_property
+    def devices(self) -> list[str]:
+        """Devices that its messages go to, sorted."""
+        return sorted({device for stage in self.stages for device in stage.queues})
+
     def sizes(self) -> list[int]:
         return [len(stage.steps) for stage in self.stages]
 

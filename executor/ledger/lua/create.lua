@@ -1,5 +1,6 @@
 -- Write the plan of a pending execution and open its first stage.
--- ARGV: E, plan, sizes, limit, timeout in ms, rollback, max failures or '', inputs, context, then A, spec, rule, ...
+-- ARGV: E, plan, sizes, limit, timeout in ms, rollback, max failures or '', inputs, context, devices as JSON
+-- where there are several or '', then A, spec, rule, ...
 local E = ARGV[1]
 local x = load(E)
 strike('ex:' .. E)
@@ -11,11 +12,15 @@ redis.call('HSET', key('x', E), 'state', 'running', 'sizes0', ARGV[3], 'stages',
 redis.call('HDEL', key('x', E), 'waiting_for')
 if ARGV[7] ~= '' then redis.call('HSET', key('x', E), 'max_failures', ARGV[7]) end
 redis.call('ZADD', key('deadlines'), NOW + tonumber(ARGV[5]), E)
-for i = 10, #ARGV, 3 do
+for i = 11, #ARGV, 3 do
   redis.call('HSET', key('spec', E, 0), ARGV[i], ARGV[i + 1])
   redis.call('HSET', key('rule', E, 0), ARGV[i], ARGV[i + 2])
 end
 x = load(E)
 emit(E, 'execution:started', '"strategy":' .. q(redis.call('HGET', key('x', E), 'strategy')))
+if ARGV[10] ~= '' then
+  redis.call('HSET', key('x', E), 'spread', 1)
+  emit(E, 'distributed:execution:started', '"devices":' .. ARGV[10])
+end
 if x.stages == 0 then conclude_later(x) else open_stage(x, 0) end
 return answer('ok')

@@ -8,7 +8,7 @@ from executor.ledger.memory.moves import FORMAT
 from executor.ledger.memory.reading import wall_clock_ms
 from executor.ledger.memory.rolling_back import MemoryRollbacks
 from executor.ledger.memory.state import Execution
-from executor.model.execution import TERMINAL
+from executor.model.execution import FINAL, TERMINAL
 from executor.model.plan import Plan, Step
 from executor.ports import Outlet
 
@@ -85,6 +85,9 @@ class MemoryLedger(MemoryRollbacks):
             self._store.deadlines[execution] = do.now + round(timeout_s * 1000)
             self._write(x, plan, steps)
             do.emit(x, "execution:started", strategy=x.fields["strategy"])
+            if len(plan.devices) > 1:
+                x.put(spread=1)
+                do.emit(x, "distributed:execution:started", devices=plan.devices)
             if plan.stages:
                 do.open_stage(x, 0)
             else:
@@ -161,6 +164,8 @@ class MemoryLedger(MemoryRollbacks):
             del self._store.accepted[execution]
             self._store.deadlines.pop(execution, None)
             self._store.ended[execution] = do.now
+            if "spread" in x.fields:
+                do.emit(x, "distributed:execution:completed", results=_results(x))
             told = '"error":' + x.fields.get("error", "null")
             name = "execution:" + status
             do.emit(x, name, told, strategy=x.fields["strategy"], success=status == "completed")
@@ -216,3 +221,14 @@ class MemoryLedger(MemoryRollbacks):
                     self._store.parked.pop((execution, generation, action), None)
             del self._store.executions[execution]
             del self._store.ended[execution]
+
+
+def _results(x: Execution) -> dict[str, dict[str, int]]:
+    """How many actions ended how on each device."""
+    found: dict[str, dict[str, int]] = {}
+    for name, rule in x.generations[0].rules.items():
+        row = x.generations[0].actions.get(name, {})
+        if row.get("status") in FINAL:
+            counts = found.setdefault(row.get("device", rule["d"]), {})
+            counts[row["status"]] = counts.get(row["status"], 0) + 1
+    return found
