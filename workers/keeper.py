@@ -74,6 +74,8 @@ class _Child:
         self.delay_s = FIRST_DELAY_S
         self.deaths = 0
         self.killed = False
+        self.end_by: float | None = None
+        """It is no longer wanted, and was told to end; by then it must have."""
 
     @property
     def ready(self) -> bool:
@@ -97,6 +99,7 @@ class Keeper:
         patient: bool = True,
         lifeline: int | None = None,
         on_ready: Callable[[dict[str, int]], None] = lambda _: None,
+        wanted: Callable[[], Sequence[Kept] | None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -105,7 +108,9 @@ class Keeper:
             grace_s: how long running actions may take to finish once we are told to end.
             patient: False gives up on a process that dies five times before all were ready.
             lifeline: read end of a pipe; when its other end is closed everything ends at once.
-            on_ready: called once when all are up, with their process ids by name.
+            on_ready: called when all are up, and again after each change of what is wanted; with process ids.
+            wanted: asked in each turn: all processes that are to be kept from now on; None: nothing has changed. It must
+                not raise.
         """
         self._children = [_Child(one) for one in kept]
         self._silence_s = silence_s
@@ -113,7 +118,9 @@ class Keeper:
         self._patient = patient
         self._lifeline = lifeline
         self._on_ready = on_ready
+        self._wanted = wanted
         self._announced = False
+        self._changed = False
         self._signals = 0
         self._hard = False
         self._end_by: float | None = None
@@ -141,6 +148,7 @@ class Keeper:
             now = time.monotonic()
             self._reap(now)
             if self._end_by is None:
+                self._follow_wishes(now)
                 self._start_due(now)
                 self._announce()
             self._listen(now)
@@ -153,11 +161,35 @@ class Keeper:
             if self._signals:
                 self._stop(now)
 
+    # -- wishes -------------------------------------------------------------------------------------------------------
+
+    def _follow_wishes(self, now: float) -> None:
+        """Start what is newly wanted; tell to end what is not wanted any more, as all are told at the end."""
+        wanted = self._wanted()
+        if wanted is None:
+            return
+        self._changed = True
+        names = {kept.name: kept for kept in wanted}
+        staying = [child for child in self._children if child.end_by is None]
+        for child in staying:
+            if child.kept.name not in names:
+                child.end_by = now + self._grace_s
+                child.kill(signal.SIGTERM)
+        known = {child.kept.name for child in staying}
+        self._children += [_Child(kept) for name, kept in names.items() if name not in known]
+        self._children = [child for child in self._children if child.end_by is None or child.process is not None]
+
+    def _is_due(self, child: _Child) -> bool:
+        """It does not run, and no former one of its name is still ending."""
+        return child.process is None and not any(
+            other.end_by is not None and other.kept.name == child.kept.name for other in self._children
+        )
+
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def _start_due(self, now: float) -> None:
         for child in self._children:
-            if child.process is None and now >= child.start_at:
+            if now >= child.start_at and self._is_due(child):
                 self._start(child)
 
     def _start(self, child: _Child) -> None:
@@ -191,7 +223,7 @@ class Keeper:
             # what it started in its own group goes with it
             child.kill(signal.SIGKILL)
             self._forget(child)
-            if self._end_by is not None:
+            if self._end_by is not None or child.end_by is not None:
                 continue
             if now - child.started_at > STEADY_S:
                 child.delay_s = FIRST_DELAY_S
@@ -201,6 +233,7 @@ class Keeper:
                 raise GaveUp(child.kept, status)
             child.start_at = now + child.delay_s
             child.delay_s = min(child.delay_s * 2, LONGEST_DELAY_S)
+        self._children = [child for child in self._children if child.end_by is None or child.process is not None]
 
     def _forget(self, child: _Child) -> None:
         child.process = None
@@ -210,14 +243,15 @@ class Keeper:
             child.beat_fd = None
 
     def _announce(self) -> None:
-        if not self._announced and all(child.ready for child in self._children):
-            self._announced = True
+        told = self._announced and not self._changed
+        if not told and all(child.ready and child.end_by is None for child in self._children):
+            self._announced, self._changed = True, False
             self._on_ready({child.kept.name: child.process.pid for child in self._children if child.process})
 
     # -- beats --------------------------------------------------------------------------------------------------------
 
     def _listen(self, now: float) -> None:
-        due = [child.start_at - now for child in self._children if child.process is None and self._end_by is None]
+        due = [child.start_at - now for child in self._children if self._end_by is None and self._is_due(child)]
         for key, _ in self._selector.select(max(0.0, min([_TICK_S, *due]))):
             if key.data == "lifeline":
                 self._hard = self._hard or not os.read(key.fd, 4096)
@@ -237,7 +271,12 @@ class Keeper:
 
     def _kill_the_frozen(self, now: float) -> None:
         for child in self._children:
-            if child.process is None or not child.kept.beats or child.killed:  # it may take a while to die
+            if child.process is None or child.killed:  # it may take a while to die
+                continue
+            if child.end_by is not None and now > child.end_by:
+                child.kill(signal.SIGKILL)
+                child.killed = True
+            if not child.kept.beats:
                 continue
             since, allowed_s = child.started_at, START_GRACE_S
             if child.beaten_at is not None:

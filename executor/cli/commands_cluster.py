@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from executor.cli.options import Agent, Concurrency, Config, Devices, Json, leave_with
+from executor.cli.options import Agent, Concurrency, Config, Devices, Json, Scales, leave_with
 
 app = typer.Typer()
 
@@ -14,6 +14,7 @@ def up(
     *,
     device: Devices = None,
     concurrency: Concurrency = 4,
+    scale: Scales = None,
     flower: Annotated[bool, typer.Option("--flower", help="Flower too, on loopback.")] = False,
     flower_port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 5555,
     json: Json = False,
@@ -27,7 +28,8 @@ def up(
     """
     from executor.cli import roles
 
-    roles.up(device or ["local"], concurrency, flower_port if flower else None, as_json=json, config=config)
+    wanted = roles.UpWanted(device or ["local"], concurrency, dict(scale or ()), flower_port if flower else None)
+    roles.up(wanted, as_json=json, config=config)
 
 
 @app.command()

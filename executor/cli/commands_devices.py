@@ -1,4 +1,4 @@
-"""`rex sync`: what devices are told."""
+"""`rex sync`, `rex scale`: what devices are told, and by how many workers they are served."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,3 +31,21 @@ def sync(
     from executor.cli import synchronizing
 
     leave_with(synchronizing.sync(file, device, as_json=json, wait_s=seconds_of(wait), config=config))
+
+
+@app.command()
+def scale(
+    device: Annotated[Any, typer.Argument(metavar="DEVICE", help="The device.", show_default=False)],
+    number: Annotated[int, typer.Argument(min=0, max=64, metavar="N", help="Worker processes.", show_default=False)],
+    json: Json = False,
+    wait: Wait = None,
+    config: Config = None,
+) -> None:
+    """Have a device of the cluster that `rex up` runs here served by N worker processes; 0: by none.
+
+    Those that are too many end in order: what they run they finish, the rest is done by the others. Exit status:
+    0 done, 2 the cluster is not one of this machine, 6 not in time, 7 no cluster runs here.
+    """
+    from executor.cli import scaling
+
+    leave_with(scaling.scale(device, number, as_json=json, wait_s=seconds_of(wait), config=config))

@@ -47,6 +47,23 @@ Devices = Annotated[
 ]
 
 
+def _scale(text: str) -> tuple[str, int]:
+    from executor.cli.scale_file import check_scale
+
+    device, _, number = text.partition("=")
+    try:
+        check_scale(device, int(number) if number.isdecimal() else number)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; write --scale edge-1=2") from None
+    return device, int(number)
+
+
+Scales = Annotated[
+    list[Any] | None,
+    typer.Option("--scale", metavar="ID=N", parser=_scale, help="Worker processes of a device; repeatable. 1 each."),
+]
+
+
 def _agent(text: str) -> str:
     import re
 

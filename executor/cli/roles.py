@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +12,19 @@ from executor.cli.connecting import find_cluster, settings
 from executor.model.errors import SettingsInvalid, Unreachable
 
 
-def up(devices: Sequence[str], concurrency: int, flower: int | None, *, as_json: bool, config: Path | None) -> NoReturn:
+@dataclass(frozen=True)
+class UpWanted:
+    """Of what a whole cluster consists."""
+
+    devices: Sequence[str]
+    concurrency: int
+    scale: Mapping[str, int]
+    """Worker processes of a device, where it is not one."""
+    flower: int | None
+    """Its port, if it is wanted."""
+
+
+def up(wanted: UpWanted, *, as_json: bool, config: Path | None) -> NoReturn:
     """Become the parent of a whole cluster.
 
     Raises:
@@ -22,9 +35,11 @@ def up(devices: Sequence[str], concurrency: int, flower: int | None, *, as_json:
             "`rex up` starts a server of its own, and broker_url is set: start `rex coordinator` and `rex worker` "
             "for that cluster, or unset REX_BROKER_URL"
         )
-    arguments = [*_devices(devices), "--concurrency", str(concurrency)]
-    if flower is not None:
-        arguments += ["--flower", str(flower)]
+    arguments = [*_devices(wanted.devices), "--concurrency", str(wanted.concurrency)]
+    for device, number in wanted.scale.items():
+        arguments += ["--scale", f"{device}={number}"]
+    if wanted.flower is not None:
+        arguments += ["--flower", str(wanted.flower)]
     _become("up", arguments, as_json=as_json, config=config, environ=dict(os.environ))
 
 

@@ -63,10 +63,11 @@ def address_file(state_dir: Path) -> Path:
 
 def announce(state_dir: Path, told: dict[str, Any]) -> None:
     """Write down where the cluster is; only its user may read it."""
-    path = state_dir / _FILE
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    temporary = state_dir / f".{_FILE}"
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(told, file)
+    temporary.replace(state_dir / _FILE)
 
 
 def running_cluster(state_dir: Path) -> dict[str, Any] | None:

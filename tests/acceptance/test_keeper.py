@@ -22,7 +22,17 @@ kept = [
          beats=True, outlives=name == "last")
     for name in sys.argv[3:]
 ]
-Keeper(kept, silence_s=1.0, grace_s=3.0, lifeline=0, on_ready=lambda pids: print("ready", flush=True)).run()
+
+def wanted():
+    text = (folder / "wanted").read_text() if (folder / "wanted").exists() else ""
+    if text == wanted.seen: return None
+    wanted.seen = text
+    made = {one.name: one for one in kept}
+    new = lambda name: Kept(name, (*kept[0].argv[:3], name, str(folder)), os.environ, folder)
+    return [made.get(name) or new(name) for name in text.split()]
+wanted.seen = ""
+Keeper(kept, silence_s=1.0, grace_s=1.5, lifeline=0, wanted=wanted,
+       on_ready=lambda pids: print("ready", *sorted(pids), flush=True)).run()
 """
 CHILD = """
 import os, signal, sys, time
@@ -62,8 +72,16 @@ class Kept:
 
     def wait_ready(self) -> "Kept":
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"ready\n"
+        assert self.process.stdout.readline().startswith(b"ready")
         return self
+
+    def want(self, *names: str) -> list[str]:
+        """From now on these; returns those that it says to run when all is so."""
+        assert self.process.stdout is not None
+        new = self.log.with_name("wanted.new")
+        new.write_text(" ".join(names))
+        new.replace(self.log.with_name("wanted"))
+        return self.process.stdout.readline().decode().split()[1:]
 
     def nobody_left(self) -> bool:
         pids = [int(line.split()[2]) for line in self.lines() if " started " in line]
@@ -141,6 +159,33 @@ def test_who_does_not_end_is_killed(keep: Callable[..., Kept]) -> None:
     keeper.process.send_signal(signal.SIGTERM)
     keeper.process.wait(timeout=2)
     assert keeper.nobody_left()
+
+
+def test_it_follows_what_is_wanted(keep: Callable[..., Kept]) -> None:
+    """More are started, fewer are told to end, and the others are left alone."""
+    keeper = keep("one", "two")
+    assert keeper.want("one", "two", "three") == ["one", "three", "two"]
+    assert keeper.want("three") == ["three"]
+    assert {"one ended", "two ended"} <= set(keeper.lines())
+    assert keeper.want("three", "one") == ["one", "three"]
+    assert [len(keeper.starts(name)) for name in ("one", "two", "three")] == [2, 1, 1]
+    os.kill(keeper.starts("one")[-1], signal.SIGKILL)
+    wait_until(lambda: len(keeper.starts("one")) == 3, description="what is wanted is still kept alive")
+    end(keeper)
+    assert keeper.nobody_left()
+
+
+def test_one_that_is_not_wanted_and_does_not_end_is_killed(keep: Callable[..., Kept]) -> None:
+    """After the grace; another of its name waits for that."""
+    keeper = keep("one", "stubborn")
+    keeper.log.with_name("wanted").write_text("one")
+    first = keeper.starts("stubborn")[0]
+    with pytest.raises(subprocess.TimeoutExpired):
+        keeper.process.wait(timeout=0.7)
+    assert psutil.pid_exists(first)
+    assert keeper.want("one", "stubborn") == ["one", "stubborn"]
+    assert not psutil.pid_exists(first)
+    assert len(keeper.starts("stubborn")) == 2
 
 
 @pytest.mark.parametrize("how", ["kill", "lifeline"])

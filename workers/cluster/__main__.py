@@ -7,18 +7,18 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from config.settings import Settings, SettingsInvalid, load_settings
 from executor.cli.running import AlreadyRunning, address_file, announce, only_one
+from executor.cli.scale_file import check_scale, write_scale
 from workers.cluster import processes
 from workers.cluster.server import EmbeddedServer, NoServer, prepare
+from workers.cluster.wanted import WantedProcesses
 from workers.keeper import GaveUp, Keeper, Kept
 
-GRACE_S = 25.0
-"""How long actions that run may take to finish when a worker is told to end."""
 _PRIVATE_GRACE_S = 5.0
 KEEP = "keep"
 """A file of this name in a private directory: it is not removed at the end."""
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     up = roles.add_parser("up", help="an embedded server, a coordinator, and a worker for each device")
     up.add_argument("--private", type=Path, help="a directory of this cluster's own, removed at the end")
     up.add_argument("--flower", type=int, metavar="PORT")
+    up.add_argument("--scale", action="append", default=[], type=_scaled, metavar="DEVICE=N")
     worker = roles.add_parser("worker", help="a worker that serves all devices named")
     coordinator = roles.add_parser("coordinator", help="a coordinator")
     for one in (up, worker):
@@ -83,7 +84,7 @@ def _role(given: argparse.Namespace, settings: Settings) -> int:
         what = f"serving {', '.join(given.devices)}" if given.role == "worker" else "coordinating"
         _say(json.dumps(told) if given.json else f"{what} (process {next(iter(pids.values()))}); Ctrl-C ends")
 
-    _keep([kept], settings, GRACE_S, ready)
+    _keep([kept], settings, settings.distributed.grace.total_seconds(), ready)
     return 0
 
 
@@ -102,44 +103,80 @@ def _up(given: argparse.Namespace, settings: Settings) -> int:
     with only_one(state), _removed_at_the_end(private):
         server = prepare(state)
         try:
-            kept = _processes(given, state, server)
+            cluster = LocalCluster(given, state, server)
             # a run that starts us holds our standard input; without it we end, however it ended
             lifeline = sys.stdin.fileno() if private else None
 
-            def ready(pids: dict[str, int]) -> None:
-                told = {"ready": True, "broker_url": server.url, "devices": given.devices, "pid": os.getpid(),
-                        "pids": pids, "flower": given.flower}  # fmt: skip
-                announce(state, told)
-                _say(json.dumps(told) if given.json or private else _how_to_use(told, state))
+            first = True
 
-            grace_s = _PRIVATE_GRACE_S if private else GRACE_S
-            _keep(kept, settings, grace_s, ready, patient=False, lifeline=lifeline)
+            def ready(pids: dict[str, int]) -> None:
+                nonlocal first
+                told = {"ready": True, "broker_url": server.url, "devices": cluster.devices, "wanted": cluster.scale,
+                        "pid": os.getpid(), "pids": pids, "flower": given.flower}  # fmt: skip
+                announce(state, told)
+                if first:
+                    _say(json.dumps(told) if given.json or private else _how_to_use(told, state))
+                first = False
+
+            grace_s = _PRIVATE_GRACE_S if private else settings.distributed.grace.total_seconds()
+            wanted = WantedProcesses(state, cluster.processes)
+            _keep(cluster.processes(cluster.scale), settings, grace_s, ready, patient=False, lifeline=lifeline,
+                  wanted=wanted)  # fmt: skip
         finally:
             server.remove_socket()
     return 0
 
 
-def _processes(given: argparse.Namespace, state: Path, server: EmbeddedServer) -> list[Kept]:
-    folder = processes.working_folder(state)
-    environ = processes.child_environment(server.url, server.url, state)
+class LocalCluster:
+    """The processes of a cluster on this machine, by how many workers each device has."""
 
-    def log(name: str) -> Path | None:
-        return state / f"{name}.log" if given.private else None
-
-    # the server's own log would stand between the lines of the workers
-    kept = [
-        server.kept(state / "server.log"),
-        processes.coordinator(environ=environ, folder=folder, log=log("coordinator")),
-    ]
-    for device in given.devices:
-        kept.append(
-            processes.worker(
-                [device], given.concurrency, environ=environ, folder=folder, log=log("workers"), name=device
+    def __init__(self, given: argparse.Namespace, state: Path, server: EmbeddedServer) -> None:
+        self._given = given
+        self._state = state
+        self._environ = processes.child_environment(server.url, server.url, state)
+        self._folder = processes.working_folder(state)
+        self._named = {device.partition(":")[0]: device for device in given.devices}
+        """Devices by id, as they were named: an agent with its kind."""
+        self.scale = dict.fromkeys(self._named, 1) | dict(given.scale)
+        # the server's own log would stand between the lines of the workers
+        self._first = [
+            server.kept(state / "server.log"),
+            processes.coordinator(environ=self._environ, folder=self._folder, log=self._log("coordinator")),
+        ]
+        self._last: list[Kept] = []
+        if given.flower is not None:
+            self._last.append(
+                processes.flower(given.flower, environ=self._environ, folder=self._folder, log=self._log("flower"))
             )
-        )
-    if given.flower is not None:
-        kept.append(processes.flower(given.flower, environ=environ, folder=folder, log=log("flower")))
-    return kept
+        write_scale(state, self.scale)
+
+    @property
+    def devices(self) -> list[str]:
+        """Those that are served, an agent with its kind."""
+        return [self._named.get(device, device) for device, number in self.scale.items() if number]
+
+    def processes(self, scale: Mapping[str, int]) -> list[Kept]:
+        """All of them, with so many workers."""
+        self.scale = dict(scale)
+        workers = [self._worker(device, one) for device, number in scale.items() for one in range(1, number + 1)]
+        return [*self._first, *workers, *self._last]
+
+    def _worker(self, device: str, number: int) -> Kept:
+        # no device can be called that
+        name = device if number == 1 else f"{device}~{number}"
+        return processes.worker(
+            [self._named.get(device, device)], self._given.concurrency, environ=self._environ, folder=self._folder,
+            log=self._log("workers"), name=name,
+        )  # fmt: skip
+
+    def _log(self, name: str) -> Path | None:
+        return self._state / f"{name}.log" if self._given.private else None
+
+
+def _scaled(text: str) -> tuple[str, int]:
+    device, _, number = text.partition("=")
+    check_scale(device, int(number) if number.isdecimal() else number)
+    return device, int(number)
 
 
 @contextlib.contextmanager
