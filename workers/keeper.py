@@ -108,8 +108,8 @@ class Keeper:
             grace_s: how long running actions may take to finish once we are told to end.
             patient: False gives up on a process that dies five times before all were ready.
             lifeline: read end of a pipe; when its other end is closed everything ends at once.
-            on_ready: called when all are up, and again after each change of what is wanted; with process ids.
-            wanted: asked in each turn: all processes that are to be kept from now on; None: nothing has changed. It must
+            on_ready: called when all are up, with their process ids, and again after each change of what is wanted.
+            wanted: asked in each turn: all processes that are to be kept from now on; None: nothing has changed. Must
                 not raise.
         """
         self._children = [_Child(one) for one in kept]
