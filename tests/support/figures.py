@@ -29,6 +29,7 @@ def as_json(figures: Figures) -> dict[str, Any]:
         "healthy_afterwards": figures.healthy,
         "last_end_after_the_last_fault_s": round(figures.last_end_s, 2),
         "takeover_s": {name: spread(values) for name, values in sorted(figures.takeovers_s.items())},
+        "slowest_takeovers": figures.slowest,
     }
 
 

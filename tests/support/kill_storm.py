@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psutil
@@ -64,6 +64,8 @@ class Figures:
     stuck: int = 0
     left: int = 0
     takeovers_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    slowest: list[Json] = field(default_factory=list)
+    """What took longest to be taken over, by another worker that was there."""
     seconds: float = 0.0
     last_end_s: float = 0.0
     """After the last fault."""
@@ -249,6 +251,9 @@ class KillStorm:
         for held in self._held:
             if (seconds := taken_over_after(held, events.get(held.execution, []))) is not None:
                 self.figures.takeovers_s[_named(held)].append(seconds)
+                if not held.alone:
+                    self.figures.slowest.append({"seconds": seconds, **asdict(held)})
+        self.figures.slowest = sorted(self.figures.slowest, key=lambda one: -one["seconds"])[:10]
         if not self.figures.stuck:
             self.figures.wrong += nothing_held(self.fleet)
 
