@@ -89,6 +89,18 @@ def test_a_device_is_cut_off_while_it_takes_a_snapshot(fleet: Fleet, ways: str, 
     endure(fleet, saving, "snapshot", cut(ways, LENGTHS[length], "edge-1"), count=1, also=restored)
 
 
+def test_nothing_is_taken_back_while_a_host_that_is_cut_off_still_works(fleet: Fleet) -> None:
+    """What may be repeated is taken over at once, and then something else fails; on the lost host it still goes on."""
+    fleet.ready()
+
+    def failing(_: random.Random, number: int) -> Json:
+        repeatable = {**nap(number, "a", "edge-1", 5.0), "idempotent": True}
+        actions = [repeatable, nap(number, "b", "edge-2", 0.1), nap(number, "c", "edge-2", 3.5, fails=True)]
+        return {"name": f"failing-{number}", "model": "parallel", "actions": actions}
+
+    endure(fleet, failing, "forward", cut("both", 7.0, "edge-1"), count=1)
+
+
 FILES = 8000
 
 

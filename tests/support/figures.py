@@ -7,10 +7,7 @@ from typing import Any
 
 from support.kill_storm import Figures
 
-GOALS_S = {
-    "worker killed, another worker there": 1.5,
-    "host lost, nobody else there": 4.0,
-}
+GOALS_S = {"worker killed, another worker there": 1.5}
 """What the 99th percentile of a takeover should be below."""
 _FILE = Path(__file__).parents[2] / "build" / "chaos.json"
 
@@ -32,6 +29,7 @@ def as_json(figures: Figures) -> dict[str, Any]:
         "healthy_afterwards": figures.healthy,
         "last_end_after_the_last_fault_s": round(figures.last_end_s, 2),
         "takeover_s": {name: spread(values) for name, values in sorted(figures.takeovers_s.items())},
+        "slowest_takeovers": figures.slowest,
     }
 
 
@@ -52,16 +50,16 @@ def table(found: dict[str, Any]) -> str:
     faults = {name: count for name, count in found["faults"].items() if name != "total"}
     rows = [
         f"seed {found['seed']}, {found['seconds']} s",
-        f"{'executions':44}{found['executions']:>8}   {_counts(found['ends'])}",
-        f"{'faults':44}{found['faults']['total']:>8}   {_counts(faults)}",
-        *(f"{name.replace('_', ' '):44}{found[name]:>8}" for name in
+        f"{'executions':52}{found['executions']:>8}   {_counts(found['ends'])}",
+        f"{'faults':52}{found['faults']['total']:>8}   {_counts(faults)}",
+        *(f"{name.replace('_', ' '):52}{found[name]:>8}" for name in
           ("lost", "doubled", "stuck", "left_for_a_person", "healthy_afterwards", "last_end_after_the_last_fault_s")),
         "",
-        f"{'takeover in s':44}{'count':>8}{'p50':>8}{'p99':>8}{'max':>8}{'goal':>8}",
+        f"{'takeover in s':52}{'count':>8}{'p50':>8}{'p99':>8}{'max':>8}{'goal':>8}",
     ]  # fmt: skip
     for name, at in found["takeover_s"].items():
         goal = f"{GOALS_S[name]:g}" if name in GOALS_S else ""
-        rows.append(f"{name:44}{at['count']:>8}{at['p50']:>8}{at['p99']:>8}{at['max']:>8}{goal:>8}")
+        rows.append(f"{name:52}{at['count']:>8}{at['p50']:>8}{at['p99']:>8}{at['max']:>8}{goal:>8}")
     return "\n".join(rows)
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psutil
@@ -31,6 +31,7 @@ KINDS = {
     "server restarted": 4,
 }
 """What befalls the fleet, and how often of a hundred."""
+_NEW_WATCH_S = 5.0
 _MAY_TAKE_OVER = ("worker killed", "worker frozen for good", "host lost")
 
 
@@ -46,6 +47,8 @@ class Held:
     alone: bool
     """No other worker of the device was alive."""
     idempotent: bool
+    unwatched: bool = False
+    """A coordinator or the server was hit so shortly before that the watchdogs were still finding out who leads."""
 
 
 @dataclass
@@ -61,6 +64,8 @@ class Figures:
     stuck: int = 0
     left: int = 0
     takeovers_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    slowest: list[Json] = field(default_factory=list)
+    """What took longest to be taken over, by another worker that was there."""
     seconds: float = 0.0
     last_end_s: float = 0.0
     """After the last fault."""
@@ -83,6 +88,7 @@ class KillStorm:
         self._held: list[Held] = []
         self._wakes: list[tuple[float, psutil.Process]] = []
         self._lull = threading.Event()
+        self._watch_hit_at = -_NEW_WATCH_S
         self._draw = drawn(Wish(fleet.devices, fleet.folder / "world", naps=(0, 0, 0.05, 0.3, 0.6), files=0.4, most=7))
 
     def run(self) -> Figures:
@@ -149,9 +155,11 @@ class KillStorm:
         if kind == "server restarted":
             self.fleet.server.kill()
             self.fleet.server.start()
+            self._watch_hit_at = time.monotonic()
         elif kind == "coordinator killed":
             if not self.fleet.signal_child(self._chance.choice(COORDINATORS), signal.SIGKILL):
                 return
+            self._watch_hit_at = time.monotonic()
         elif not self._hit_worker(kind):
             return
         self.figures.faults[kind] += 1
@@ -202,8 +210,13 @@ class KillStorm:
                 made = next((m for m in actions_of(self._documents.get(execution, {"actions": []}))
                              if m["id"] == action), {})  # fmt: skip
                 alone = not others or kind == "host lost"
-                at_ms = self.fleet.ledger.now_ms()
-                found.append(Held(kind, at_ms, execution, generation, action, alone, bool(made.get("idempotent"))))
+                found.append(
+                    Held(
+                        kind, self.fleet.ledger.now_ms(), execution, generation, action, alone,
+                        idempotent=bool(made.get("idempotent")),
+                        unwatched=time.monotonic() < self._watch_hit_at + _NEW_WATCH_S,
+                    )
+                )  # fmt: skip
         return found
 
     def _kill_a_command(self, child: psutil.Process) -> bool:
@@ -238,6 +251,9 @@ class KillStorm:
         for held in self._held:
             if (seconds := taken_over_after(held, events.get(held.execution, []))) is not None:
                 self.figures.takeovers_s[_named(held)].append(seconds)
+                if not held.alone:
+                    self.figures.slowest.append({"seconds": seconds, **asdict(held)})
+        self.figures.slowest = sorted(self.figures.slowest, key=lambda one: -one["seconds"])[:10]
         if not self.figures.stuck:
             self.figures.wrong += nothing_held(self.fleet)
 
@@ -245,7 +261,8 @@ class KillStorm:
 def _named(held: Held) -> str:
     if held.kind not in _MAY_TAKE_OVER:
         return held.kind
-    return f"{held.kind}, {'nobody else there' if held.alone else 'another worker there'}"
+    there = "nobody else there" if held.alone else "another worker there"
+    return f"{held.kind}, {there}{', the watch too' if held.unwatched else ''}"
 
 
 def taken_over_after(held: Held, events: list[Json]) -> float | None:
