@@ -37,7 +37,7 @@ class _Side:
 
     def wait_until_served(self) -> None:
         until = time.monotonic() + _START_S
-        while len(self.client.devices()) < WORKERS + 1:
+        while len(self.client.workers()) < WORKERS + 1:
             if time.monotonic() > until:
                 raise SystemExit(f"{WORKERS} workers for {len(self.devices)} devices did not start")
             time.sleep(0.1)

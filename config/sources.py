@@ -16,6 +16,8 @@ PROCESS_VARIABLES: Mapping[str, str] = {
     "REX_PASSWORD": "the password that docker-compose.yml gives to the server",
     "REX_DEVICE": "the device that a worker serves",
     "REX_AGENTS": "given to a worker by its parent: which of its devices is an agent of which kind",
+    "REX_LABELS": "labels of a worker's devices, as name=value with commas between; `rex worker --label` adds to them",
+    "REX_CAPABILITIES": "what a worker's devices can do, with commas between; `rex worker --capability` adds to them",
     "REX_INCARNATION": "given to a child process by its parent: the id of this start",
     "REX_BEAT_FD": "given to a child process by its parent: where it shows that it is alive",
     "REX_CRASH_POINT": "tests of recovery: where the process ends itself",

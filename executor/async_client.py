@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from executor.client import PATIENCE_S, Json, ResolutionClient, Rows
 from executor.model.strategy import Strategy
+
+if TYPE_CHECKING:
+    from executor.ports import Queues
 
 
 class AsyncResolutionClient:
@@ -67,5 +70,8 @@ class AsyncResolutionClient:
     async def synchronize_state(self, state: Json, **wanted: Any) -> Json:
         return await asyncio.to_thread(self._client.synchronize_state, state, **wanted)
 
-    async def devices(self) -> Rows:
-        return await asyncio.to_thread(self._client.devices)
+    async def workers(self) -> Rows:
+        return await asyncio.to_thread(self._client.workers)
+
+    async def devices(self, queues: "Queues | None" = None) -> Rows:
+        return await asyncio.to_thread(self._client.devices, queues)

@@ -15,6 +15,7 @@ from executor.model.strategy import Strategy
 
 if TYPE_CHECKING:
     from executor.ledger.valkey import ValkeyLedger
+    from executor.ports import Queues
 
 Json = dict[str, Any]
 Rows = list[Json]
@@ -312,8 +313,21 @@ class ResolutionClient:
 
         return synchronize_state(self._ledger, devices, state, timeout_s=timeout_s, execution=execution)
 
-    def devices(self) -> Rows:
-        """Living workers as they announced themselves, with ``busy``: how many actions each of them runs."""
+    def workers(self) -> Rows:
+        """Living workers, coordinators too, as they announced themselves, with ``busy``: how many actions each runs."""
         busy = self._ledger.busy()
         found = self._ledger.workers()
-        return [{**worker, "incarnation": name, "busy": busy.get(name, 0)} for name, worker in sorted(found.items())]
+        return [
+            {**worker.model_dump(mode="json"), "incarnation": name, "busy": busy.get(name, 0)}
+            for name, worker in sorted(found.items())
+        ]
+
+    def devices(self, queues: "Queues | None" = None) -> Rows:
+        """Every device: ``state`` (healthy, degraded, unhealthy or unknown) with ``reasons``, labels, capabilities,
+        what runs and what waits there, when it was last heard, whether it is drained, and its ``workers``. Those that
+        nobody serves any more too.
+
+        Args:
+            queues: tells how many messages wait, where broker and ledger are two servers.
+        """
+        return [device.told() for device in self._ledger.devices(queues)]

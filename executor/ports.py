@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from executor.action import ActionType, Json, Run
+from executor.model.device import Announcement
 from executor.model.execution import Claimed, Outgoing
 from executor.model.plan import Plan, Step
 from executor.model.rollback import Chosen, RollbackRequest
@@ -32,6 +33,17 @@ class Outlet(Protocol):
         """Publish each entry, and strike out those that need no answer of their own.
 
         What cannot be sent stays in the outbox, where a coordinator finds it.
+        """
+
+
+class Queues(Protocol):
+    """The queues of a broker."""
+
+    def queued(self, devices: Iterable[str]) -> dict[str, int]:
+        """How many messages wait for each of these devices; one that cannot be told is left out.
+
+        Raises:
+            Unreachable: the broker does not answer.
         """
 
 
@@ -124,6 +136,6 @@ class Ledger(Protocol):
     def plan(self, execution: str, generation: int) -> Plan | None: ...
     def steps(self, execution: str, generation: int) -> dict[str, Step]: ...
     def actions(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, dict[str, str]]: ...
-    def workers(self) -> dict[str, Json]: ...
+    def workers(self) -> dict[str, Announcement]: ...
     def busy(self) -> dict[str, int]: ...
     def now_ms(self) -> int: ...

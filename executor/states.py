@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from executor.model.device import Announcement
 from executor.model.errors import ActionError
 from executor.model.secrets import mentions_secret
 from executor.model.state import Known, Synchronization
@@ -28,7 +29,7 @@ class StatesLedger(Protocol):
 
     def synchronize(self, devices: Iterable[str], text: str, *, execution: str | None = None) -> Synchronization: ...
     def known(self, devices: Iterable[str]) -> dict[str, Known]: ...
-    def workers(self) -> Mapping[str, Mapping[str, Any]]: ...
+    def workers(self) -> Mapping[str, Announcement]: ...
 
 
 def state_text(state: object) -> str:
@@ -121,7 +122,7 @@ def _checked(devices: Iterable[str]) -> list[str]:
 
 
 def _served(ledger: StatesLedger) -> set[str]:
-    return {device for worker in ledger.workers().values() for device in worker["devices"]}
+    return {device for worker in ledger.workers().values() for device in worker.devices}
 
 
 def _missing(known: Mapping[str, Known], wanted: Mapping[str, int]) -> list[str]:

@@ -29,6 +29,8 @@ START_GRACE_S = 60.0
 """The longest start: imports on a busy machine, a server that is still away."""
 LATE_S = 0.5
 """A turn that comes later than this was ours to blame: our own freeze is nobody's death."""
+REFUSED, NO_ACCESS = os.EX_CONFIG, os.EX_NOPERM
+"""A child that ends with one of these has said why, and would be refused again: it is not started again."""
 _TICK_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
@@ -63,6 +65,16 @@ class GaveUp(Exception):
         )
 
 
+class TurnedAway(GaveUp):
+    """A process was refused, for good; why it has said itself, where our standard error is its own."""
+
+    def __init__(self, kept: Kept, status: int) -> None:
+        self.kept = kept
+        self.status = status
+        self.said = kept.log is None
+        Exception.__init__(self, f"{kept.name} cannot be started: {_last_words(kept.log).removeprefix('rex: ')}")
+
+
 class _Child:
     def __init__(self, kept: Kept) -> None:
         self.kept = kept
@@ -76,6 +88,7 @@ class _Child:
         self.killed = False
         self.end_by: float | None = None
         """It is no longer wanted, and was told to end; by then it must have."""
+        self.given_up = False
 
     @property
     def ready(self) -> bool:
@@ -132,6 +145,7 @@ class Keeper:
 
         Raises:
             GaveUp: a process cannot be started.
+            TurnedAway: one was refused, for good.
         """
         with self._handlers():
             if self._lifeline is not None:
@@ -180,9 +194,11 @@ class Keeper:
         self._children = [child for child in self._children if child.end_by is None or child.process is not None]
 
     def _is_due(self, child: _Child) -> bool:
-        """It does not run, and no former one of its name is still ending."""
-        return child.process is None and not any(
-            other.end_by is not None and other.kept.name == child.kept.name for other in self._children
+        """It does not run, was not refused, and no former one of its name is still ending."""
+        return (
+            child.process is None
+            and not child.given_up
+            and not any(other.end_by is not None and other.kept.name == child.kept.name for other in self._children)
         )
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -225,6 +241,9 @@ class Keeper:
             self._forget(child)
             if self._end_by is not None or child.end_by is not None:
                 continue
+            if status in (REFUSED, NO_ACCESS):
+                self._give_up(child, status)
+                continue
             if now - child.started_at > STEADY_S:
                 child.delay_s = FIRST_DELAY_S
             child.deaths += 1
@@ -234,6 +253,13 @@ class Keeper:
             child.start_at = now + child.delay_s
             child.delay_s = min(child.delay_s * 2, LONGEST_DELAY_S)
         self._children = [child for child in self._children if child.end_by is None or child.process is not None]
+
+    def _give_up(self, child: _Child, status: int) -> None:
+        """A child would be refused again; the others go on, where there are any that had begun."""
+        child.given_up = True
+        if not self._announced or all(one.given_up for one in self._children):
+            raise TurnedAway(child.kept, status)
+        _log.error("%s was refused, and is not started again", child.kept.name)
 
     def _forget(self, child: _Child) -> None:
         child.process = None

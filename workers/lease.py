@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from executor.model.device import Vitals
 from executor.model.errors import ActionCancelled, RexError
 from executor.model.execution import Claimed
 from executor.model.state import Renewed
@@ -24,7 +25,7 @@ OVERSTAY_S = 5.0
 
 
 class Renewing(Protocol):
-    def renew(self, incarnation: str, running: list[Claimed]) -> Renewed | None: ...
+    def renew(self, incarnation: str, running: list[Claimed], vitals: Vitals | None = None) -> Renewed | None: ...
 
 
 class Hold:
@@ -66,13 +67,26 @@ class Leases:
         silence_s: float,
         on_fenced: Callable[[], None],
         on_news: Callable[[int], None] = lambda _: None,
+        vitals: Callable[[float], Vitals | None] = lambda _: None,
     ) -> None:
+        """
+        Args:
+            ledger: where it renews.
+            incarnation: of this worker.
+            renewal_s: how often.
+            silence_s: after so long without, others take it for dead.
+            on_fenced: called when they have.
+            on_news: called with what the ledger says of new documents.
+            vitals: what is to be told with the next renewal, if anything; given how long the last one took.
+        """
         self._ledger = ledger
         self.incarnation = incarnation
         self._renewal_s = renewal_s
         self._young_s = silence_s * 0.6
         self._on_fenced = on_fenced
         self._on_news = on_news
+        self._vitals = vitals
+        self._answer_s = 0.0
         self._lock = threading.Lock()
         self._holds: dict[str, Hold] = {}
         self._renewed_at = time.monotonic()
@@ -132,7 +146,9 @@ class Leases:
         with self._lock:
             holds = dict(self._holds)
         began = time.monotonic()
-        renewed = self._ledger.renew(self.incarnation, [held.claimed for held in holds.values()])
+        vitals = self._vitals(self._answer_s)
+        renewed = self._ledger.renew(self.incarnation, [held.claimed for held in holds.values()], vitals)
+        self._answer_s = time.monotonic() - began
         if renewed is None:
             _log.error("worker %s was declared dead; ending, to be started anew", self.incarnation)
             for held in holds.values():

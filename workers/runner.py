@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from executor.engine import ExecutionEngine
-from executor.model.execution import Answer, Claimed, Ended, Settled
+from executor.model.execution import ActionStatus, Answer, Claimed, Ended, Settled
+from workers.announcing import Tally
 from workers.crash import crash_point
 from workers.lease import Leases
 
@@ -57,7 +58,7 @@ class Runner:
     """Runs messages."""
 
     def __init__(
-        self, ledger: RunnersLedger, engine: ExecutionEngine, leases: Leases,
+        self, ledger: RunnersLedger, engine: ExecutionEngine, leases: Leases, tally: Tally,
         ends: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         """
@@ -65,11 +66,13 @@ class Runner:
             ledger: where actions are claimed and settled.
             engine: carries them out.
             leases: what this process holds.
+            tally: counts how attempts end.
             ends: whether this process is about to end, and begins nothing any more.
         """
         self._ledger = ledger
         self._engine = engine
         self._leases = leases
+        self._tally = tally
         self._ends = ends
 
     def run(self, message: Message, execution: str, generation: int, actions: Sequence[str]) -> None:
@@ -92,6 +95,7 @@ class Runner:
             crash_point("claim", got.step.id)
             with self._leases.hold(got) as held, message.showing(got) as shown:
                 ended = self._engine.execute_action(got, held)
+                self._count(ended)
                 shown(ended)
                 crash_point("pre-settle", got.step.id)
                 ends = self._ends()
@@ -106,6 +110,11 @@ class Runner:
             got = settled.following
             if isinstance(got, Answer) and got.kind == "signature":
                 got = self._claim(message, execution, generation, rest)
+
+    def _count(self, ended: Ended) -> None:
+        # what was skipped, or cancelled from outside, says nothing about this device
+        if ended.status not in (ActionStatus.SKIPPED, ActionStatus.CANCELLED):
+            self._tally.count(succeeded=ended.status == ActionStatus.SUCCEEDED)
 
     def _claim(self, message: Message, execution: str, generation: int, actions: Sequence[str]) -> Claimed | Answer:
         holder, nonce = self._leases.incarnation, secrets.token_hex(8)

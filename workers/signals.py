@@ -1,9 +1,10 @@
 """What happens at which moment of a Celery worker's life."""
 
 import logging
+import os
 import threading
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import signals as celery_signals
 from celery.bootsteps import StartStopStep
@@ -11,7 +12,9 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer.tasks import Tasks
 
 from config.celery import transport_options
+from executor.model.errors import AccessRefused, JoinRefused, SettingsInvalid
 from workers.broker import install_surviving_transport, stop_fetching
+from workers.keeper import NO_ACCESS, REFUSED
 from workers.publisher import BatchingCelery
 from workers.wiring import node_of
 
@@ -33,7 +36,12 @@ def connect_signals(app: BatchingCelery) -> None:
         if instance.app is app:
             _leave_out_what_the_ledger_tells()
             names.add(instance.hostname)
-            node_of(app).join(list(app.amqp.queues.consume_from), int(instance.concurrency or 1))
+            try:
+                node_of(app).join(list(app.amqp.queues.consume_from), int(instance.concurrency or 1))
+            except AccessRefused as error:
+                _end_refused(error, NO_ACCESS)
+            except (JoinRefused, SettingsInvalid) as error:
+                _end_refused(error, REFUSED)
 
     def when_it_is_ready(sender: Any = None, **_: Any) -> None:
         if sender.app is app:
@@ -69,6 +77,12 @@ class StopFetching(StartStopStep):  # type: ignore[misc]
                 stop_fetching(consumer.task_consumer)
             finally:
                 leaving.fetches_no_more()
+
+
+def _end_refused(error: Exception, status: int) -> NoReturn:
+    """End before anything was begun. Celery swallows what a signal's receiver raises, and redirects our streams."""
+    os.write(2, f"rex: {error}\n".encode(errors="replace"))
+    os._exit(status)
 
 
 def _leave_out_what_the_ledger_tells() -> None:

@@ -51,7 +51,7 @@ class StageWatch:
 
     def look(self) -> None:
         """One look at every open stage; a close one only where it is due."""
-        served = {device for worker in self._ledger.workers().values() for device in worker["devices"]}
+        served = {device for worker in self._ledger.workers().values() for device in worker.devices}
         now_ms, now = self._ledger.now_ms(), time.monotonic()
         stages = self._ledger.open_stages()
         self._known = {name: known for name, known in self._known.items() if name in stages}

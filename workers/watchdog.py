@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from config.settings import Settings
 from executor.ledger.valkey import ValkeyLedger
+from executor.model.device import Announcement
 from executor.model.errors import TIMEOUT, ActionTimedOut, Interrupted, RexError
 from workers.stages import StageWatch
 
@@ -150,11 +151,11 @@ class Watchdog:
         connected = self._ledger.client_names()
         workers = self._ledger.workers()
         for name, silence_s in suspects:
-            gone = not connected & _connections(workers.get(name, {}), name)
+            gone = not connected & _connections(workers.get(name), name)
             if gone or silence_s >= distributed.lease_silence.total_seconds():
-                self._bury(name, workers.get(name, {}), silence_s, gone=gone)
+                self._bury(name, workers.get(name), silence_s, gone=gone)
 
-    def _bury(self, name: str, worker: dict[str, Any], silence_s: float, *, gone: bool) -> None:
+    def _bury(self, name: str, worker: Announcement | None, silence_s: float, *, gone: bool) -> None:
         _log.warning(
             "worker %s is dead: silent for %.2f s, connections %s", name, silence_s, "gone" if gone else "open"
         )
@@ -163,8 +164,8 @@ class Watchdog:
             self._end_lease(name, worker, lease, gone=gone)
         self._restore(name)
 
-    def _end_lease(self, name: str, worker: dict[str, Any], lease: tuple[str, int, str], *, gone: bool) -> None:
-        where = worker.get("host", "its host")
+    def _end_lease(self, name: str, worker: Announcement | None, lease: tuple[str, int, str], *, gone: bool) -> None:
+        where = worker.host if worker is not None and worker.host else "its host"
         error = Interrupted(f"the worker that ran {lease[2]} ({name} on {where}) died")
         self._ledger.expire(name, lease, sure=gone, error=error.told(lease[2]))
 
@@ -179,9 +180,9 @@ class Watchdog:
         for name in self._ledger.to_sweep():
             self._restore(name)
             leases = self._ledger.leases(name)
-            gone = not connected & _connections({}, name)
+            gone = not connected & _connections(None, name)
             for lease in leases:
-                self._end_lease(name, {}, lease, gone=gone)
+                self._end_lease(name, None, lease, gone=gone)
             if gone and not leases:
                 self._ledger.swept(name)
 
@@ -205,6 +206,6 @@ class Watchdog:
             self._ledger.forget(execution)
 
 
-def _connections(worker: dict[str, Any], name: str) -> set[str]:
+def _connections(worker: Announcement | None, name: str) -> set[str]:
     """Names under which a worker's connections stand in ``CLIENT LIST``."""
-    return set(worker.get("clients", ())) | {f"w:{name}", f"rex:{name}"}
+    return set(worker.clients if worker is not None else ()) | {f"w:{name}", f"rex:{name}"}

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from config.queues import CONTROL, device_of
+from config.queues import CONTROL
 from config.settings import Settings, load_settings
 from executor.action import ActionType, Json, Run
 from executor.canvas import stage_canvas
@@ -27,6 +27,7 @@ from executor.resolution import ResolutionExecutor
 from executor.task_names import CONCLUDE
 from rollback.manager import RollbackManager
 from rollback.stores import FileStore
+from workers.announcing import Gauge, Tally, agents_of, announcement, join
 from workers.broker import DeadLetters
 from workers.lease import Leases
 from workers.leaving import Leaving
@@ -155,6 +156,7 @@ class Node:
             silence_s=distributed.lease_silence.total_seconds(),
             on_fenced=_end_now,
             on_news=self._notice,
+            vitals=self.gauge.fresh,
         )
 
     @cached_property
@@ -173,38 +175,45 @@ class Node:
             state_of=self._state_of,
         )
         engine = ExecutionEngine(self.catalogue, performer, self.ledger)
-        return Runner(self.ledger, engine, self.leases, lambda: self.leaving.begun)
+        return Runner(self.ledger, engine, self.leases, self.tally, lambda: self.leaving.begun)
+
+    @cached_property
+    def tally(self) -> Tally:
+        return Tally()
+
+    @cached_property
+    def gauge(self) -> Gauge:
+        return Gauge(self.settings.state_dir, self.tally)
 
     @cached_property
     def agents(self) -> dict[str, str]:
         """Which of our devices is an agent, and of which kind."""
-        listed = [pair.partition(":") for pair in os.environ.get("REX_AGENTS", "").split(",") if pair]
-        return {device: kind for device, _, kind in listed}
+        return agents_of(os.environ)
 
     def join(self, queues: Sequence[str], concurrency: int) -> None:
-        """Announce this process, before it consumes; and begin what its role asks for."""
-        devices = [device for queue in queues if (device := device_of(queue)) is not None]
-        self.ledger.register(
-            self.incarnation,
-            {
-                "devices": devices,
-                "agents": {device: kind for device, kind in self.agents.items() if device in devices},
-                "queues": list(queues),
-                "actions": sorted(self.catalogue.names()) if devices else [],
-                "host": platform.node(),
-                "pid": os.getpid(),
-                "concurrency": concurrency,
-                "clients": [f"rex:{self.incarnation}", f"w:{self.incarnation}"],
-                "since_ms": self.ledger.now_ms(),
-            },
+        """Announce this process, before it consumes; and begin what its role asks for.
+
+        Raises:
+            SettingsInvalid, JoinRefused, AccessRefused: it cannot be one of this cluster's, now or later.
+        """
+        announced = announcement(
+            queues=queues,
+            concurrency=concurrency,
+            actions=list(self.catalogue.names()),
+            state_dir=self.settings.state_dir,
+            environ=os.environ,
+            incarnation=self.incarnation,
+            now_ms=self.ledger.now_ms(),
         )
+        join(self.ledger, self.incarnation, announced)
+        self._begin(self.gauge)
         beat = os.environ.get("REX_BEAT_FD")
         self.leases.start(int(beat) if beat else None)
         self._begin(self.leaving)
         if CONTROL in queues:
             self._coordinate()
-        if devices:
-            self._serve(devices)
+        if announced.devices:
+            self._serve(announced.devices)
 
     def _coordinate(self) -> None:
         # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
@@ -250,8 +259,10 @@ class Node:
         from executor import expressions
 
         for uses in self.catalogue.names():
-            with contextlib.suppress(KeyError):
+            try:
                 self.catalogue.get(uses)
+            except KeyError as error:
+                self.gauge.cannot_load(uses, getattr(error, "reason", str(error)))
         expressions.evaluate("1 + 1", {})
 
     def _publish_again(self, execution: str, generation: int, stage: int, names: list[str]) -> None:

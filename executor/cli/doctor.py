@@ -157,7 +157,7 @@ def _look_at_clock(ledger: "ValkeyLedger") -> Iterator[Finding]:
 def _look_at_workers(ledger: "ValkeyLedger") -> Iterator[Finding]:
     serving: dict[str, int] = {}
     for worker in ledger.workers().values():
-        for queue in worker["queues"]:
+        for queue in worker.queues:
             serving[queue] = serving.get(queue, 0) + 1
     coordinators = serving.pop("control", 0)
     remedy = "" if coordinators else "nothing begins or advances without one: start `rex coordinator`"

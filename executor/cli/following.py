@@ -196,7 +196,7 @@ class Follower:
             self._view.tell(f"choose with: {self._command} rollback {self._execution} --choose")
 
     def _look_for_a_coordinator(self) -> None:
-        if not any("control" in worker["queues"] for worker in self._client.devices()):
+        if not any("control" in worker["queues"] for worker in self._client.workers()):
             self._view.tell("no coordinator is running, so nothing begins: start one with `rex coordinator`")
 
 

@@ -3,8 +3,8 @@
 import heapq
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
+from executor.model.device import Announcement
 from executor.model.errors import RexError
 
 
@@ -23,7 +23,7 @@ class NoDevice(RexError):
 class Fleet:
     """Living devices with what they offer and how loaded they are; one per planning."""
 
-    def __init__(self, workers: Mapping[str, Mapping[str, Any]], busy: Mapping[str, int]) -> None:
+    def __init__(self, workers: Mapping[str, Announcement], busy: Mapping[str, int]) -> None:
         """
         Args:
             workers: living workers by incarnation, as they announced themselves.
@@ -34,11 +34,11 @@ class Fleet:
         self._room: Counter[str] = Counter()
         self._agents: dict[str, str] = {}
         for name, worker in workers.items():
-            for device in worker["devices"]:
-                self._offers.setdefault(device, set()).update(worker["actions"])
+            for device in worker.devices:
+                self._offers.setdefault(device, set()).update(worker.actions)
                 self._load[device] += busy.get(name, 0)
-                self._room[device] += worker["concurrency"]
-            self._agents.update(worker.get("agents", {}))
+                self._room[device] += worker.concurrency
+            self._agents.update(worker.agents)
         self._able: dict[tuple[str, str | None], list[tuple[float, str]]] = {}
         """Heaps of the devices that offer a type and are of a kind, each with its load when it was last looked at."""
 

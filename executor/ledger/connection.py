@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-from executor.model.errors import LedgerFull, Unreachable
+from executor.model.errors import AccessRefused, LedgerFull, Unreachable
 
 if TYPE_CHECKING:
     import redis
+    from redis.retry import Retry
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 
@@ -53,11 +54,8 @@ def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -
         blocking: for reads that wait on the server; without a timeout of their own.
     """
     import redis
-    from redis.backoff import ExponentialBackoff
     from redis.maint_notifications import MaintNotificationsConfig
-    from redis.retry import Retry
 
-    cap_s = 0.25
     return redis.Redis.from_url(
         redis_url(url),
         decode_responses=True,
@@ -65,9 +63,28 @@ def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -
         client_name=name,
         socket_timeout=None if blocking else 5,
         socket_connect_timeout=5,
-        retry=Retry(ExponentialBackoff(cap=cap_s, base=0.01), retries=max(1, round(patience_s / cap_s))),
+        retry=_patient(patience_s),
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
+
+
+def _patient(patience_s: float) -> "Retry":
+    """Tries again for about so long; not what a wrong password has refused, which will be refused again."""
+    from redis.backoff import ExponentialBackoff
+    from redis.exceptions import AuthenticationError
+    from redis.retry import Retry
+
+    class Patient(Retry):
+        def call_with_retry(
+            self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
+        ) -> Any:
+            def worth_it(error: Exception) -> bool:
+                return not isinstance(error, AuthenticationError) and (is_retryable is None or is_retryable(error))
+
+            return super().call_with_retry(do, fail, worth_it, with_failure_count)
+
+    cap_s = 0.25
+    return Patient(ExponentialBackoff(cap=cap_s, base=0.01), retries=max(1, round(patience_s / cap_s)))
 
 
 @contextlib.contextmanager
@@ -75,7 +92,8 @@ def reachable(url: str) -> Iterator[None]:
     """Turn every error of redis-py into one of ours.
 
     Raises:
-        Unreachable: the server does not answer, or refuses us.
+        Unreachable: the server does not answer, or refuses.
+        AccessRefused: our password or rights are wrong.
         LedgerFull: it has no memory for more.
     """
     import redis
@@ -85,7 +103,12 @@ def reachable(url: str) -> Iterator[None]:
     except redis.exceptions.OutOfMemoryError as error:
         raise LedgerFull(f"the server at {masked(url)} has no memory left: {error}") from error
     except redis.exceptions.AuthenticationError as error:
-        raise Unreachable(f"the server at {masked(url)} refuses our password: {error}") from error
+        raise AccessRefused(
+            f"the server at {masked(url)} refuses our password: {str(error).rstrip('.')}. Correct the one in "
+            "REX_BROKER_URL / REX_LEDGER_URL"
+        ) from error
+    except redis.exceptions.NoPermissionError as error:
+        raise AccessRefused(f"the server at {masked(url)} does not give us the rights that we need: {error}") from error
     except redis.exceptions.ResponseError as error:
         if "maxmemory" in str(error):
             raise LedgerFull(f"the server at {masked(url)} has no memory left: {error}") from error

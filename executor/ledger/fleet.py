@@ -5,15 +5,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from executor.ledger.connection import reachable
-from executor.ledger.reading import PREFIX, LedgerReading
+from executor.ledger.devices import DeviceReading
+from executor.ledger.reading import PREFIX
 from executor.ledger.scripts import Scripts
-from executor.ledger.wire import Lease, lease, outgoing
+from executor.ledger.wire import Lease, lease, outgoing, registered, vitals_text
+from executor.model.device import Announcement, Vitals
 from executor.model.execution import Claimed, Outgoing
 from executor.model.state import Renewed
 from executor.ports import Outlet
 
 
-class FleetLedger(LedgerReading):
+class FleetLedger(DeviceReading):
     """Workers and the outbox."""
 
     def __init__(self, url: str, *, name: str, patience_s: float, outlet: Outlet | None) -> None:
@@ -30,13 +32,30 @@ class FleetLedger(LedgerReading):
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
-    def register(self, incarnation: str, description: dict[str, Any]) -> None:
-        self._call("register", incarnation, json.dumps(description))
+    def register(self, incarnation: str, announced: Announcement) -> None:
+        """A worker announces itself, before it consumes.
 
-    def renew(self, incarnation: str, running: Iterable[Claimed]) -> Renewed | None:
-        """This worker lives. Returns what it must know; None: it is fenced and must end."""
+        Raises:
+            DeviceTaken: a worker that has not been declared dead serves one of its devices, with another store.
+            IncompatibleVersion: the cluster is too far from its release.
+            DeclaredDead: this incarnation was fenced.
+        """
+        got = self._call(
+            "register", incarnation, announced.model_dump_json(exclude_defaults=True), announced.protocol,
+            int(not announced.devices), announced.store, announced.host, *announced.devices,
+        )  # fmt: skip
+        registered(incarnation, announced, got)
+
+    def renew(self, incarnation: str, running: Iterable[Claimed], vitals: Vitals | None = None) -> Renewed | None:
+        """This worker lives. Returns what it must know; None: it is fenced and must end.
+
+        Args:
+            incarnation: which worker.
+            running: what it runs.
+            vitals: how it fares, where that is told again.
+        """
         flat = [part for c in running for part in (c.execution, c.generation, c.step.id, c.token)]
-        got = self._call("renew", incarnation, *flat)
+        got = self._call("renew", incarnation, vitals_text(vitals), *flat)
         return None if got[0] == "fenced" else Renewed(frozenset(got[1]), int(got[2]))
 
     def retreat(self, incarnation: str) -> None:

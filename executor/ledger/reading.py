@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from executor.ledger.connection import connect, reachable
+from executor.ledger.told import counters_of
 from executor.ledger.wire import Lease, lease
 from executor.model.errors import UnknownExecution
 from executor.model.execution import OpenStage
@@ -18,7 +19,7 @@ PREFIX = "rex:{0}:"
 
 
 class LedgerReading:
-    """Reads of executions, actions, events and workers."""
+    """Reads of executions, actions and events, and of what workers hold."""
 
     def __init__(self, url: str, *, name: str, patience_s: float) -> None:
         self.url = url
@@ -150,19 +151,13 @@ class LedgerReading:
                 if wait_s > 0
                 else self._client.xread({key: f"{after}-0"}, count=limit)
             )
-        return [_event(execution, entry, fields) for entry, fields in _entries(reply)]
-
-    def workers(self) -> dict[str, dict[str, Any]]:
-        """Living workers by incarnation, as they announced themselves."""
-        with reachable(self.url):
-            raw: Any = self._client.hgetall(self._key("workers"))
-        return {name: json.loads(text) for name, text in raw.items()}
+        return [event_of(execution, entry, fields) for entry, fields in entries_of(reply)]
 
     def counters(self) -> dict[str, int]:
         """Renewal counters by incarnation; one that stands still is a worker in trouble."""
         with reachable(self.url):
             raw: Any = self._client.hgetall(self._key("W"))
-        return {name: int(value) for name, value in raw.items()}
+        return counters_of(raw)
 
     def pulse(self) -> tuple[str, dict[str, int]]:
         """Which run of the server this is, with the renewal counters."""
@@ -171,7 +166,7 @@ class LedgerReading:
             pipe.info("server")
             pipe.hgetall(self._key("W"))
             about, raw = pipe.execute()
-        return str(about.get("run_id", "")), {name: int(value) for name, value in raw.items()}
+        return str(about.get("run_id", "")), counters_of(raw)
 
     def busy(self) -> dict[str, int]:
         """How many actions each living worker holds, by incarnation."""
@@ -250,7 +245,7 @@ class LedgerReading:
         return None if found.get(name) is None else str(found[name])
 
 
-def _entries(reply: Any) -> Iterator[tuple[str, dict[str, str]]]:
+def entries_of(reply: Any) -> Iterator[tuple[str, dict[str, str]]]:
     if not reply:
         return
     streams = reply.items() if isinstance(reply, dict) else reply
@@ -260,7 +255,7 @@ def _entries(reply: Any) -> Iterator[tuple[str, dict[str, str]]]:
             yield entry[0], entry[1]
 
 
-def _event(execution: str, entry: str, fields: dict[str, str]) -> dict[str, Any]:
+def event_of(execution: str, entry: str, fields: dict[str, str]) -> dict[str, Any]:
     seq = int(entry.partition("-")[0])
     return {
         "seq": seq,

@@ -1,4 +1,4 @@
-"""The Lua scripts beside this file, each with the shared prelude before it."""
+"""The Lua scripts beside this file, each with the shared prelude before it, and some with that of the fleet."""
 
 from functools import cache
 from importlib.resources import files
@@ -8,12 +8,18 @@ if TYPE_CHECKING:
     import redis
     from redis.commands.core import Script
 
+_FLEET = "prelude_fleet"
+_NEEDS_FLEET = "-- needs the prelude of the fleet\n"
+"""The first line of a script that is about workers or devices."""
+
 
 @cache
 def source(name: str) -> str:
     """The text of script `name` as the server gets it."""
     folder = files(__package__) / "lua"
-    return (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+    own = (folder / f"{name}.lua").read_text()
+    preludes = ("prelude", *([_FLEET] if own.startswith(_NEEDS_FLEET) else []))
+    return "".join((folder / f"{prelude}.lua").read_text() for prelude in preludes) + own
 
 
 def names() -> list[str]:
@@ -22,7 +28,7 @@ def names() -> list[str]:
     return sorted(
         entry.name.removesuffix(".lua")
         for entry in folder.iterdir()
-        if entry.name.endswith(".lua") and entry.name != "prelude.lua"
+        if entry.name.endswith(".lua") and not entry.name.startswith("prelude")
     )
 
 

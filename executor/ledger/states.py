@@ -5,12 +5,8 @@ from typing import Any
 
 from executor.ledger.connection import reachable
 from executor.ledger.fleet import FleetLedger
-from executor.ledger.reading import _entries, _event
 from executor.ledger.wire import known_of, synchronization_of, synchronization_parts
 from executor.model.state import Document, Known, Synchronization
-
-FLEET = "fleet"
-"""Stands for the execution in the events of the fleet."""
 
 
 class StatesLedger(FleetLedger):
@@ -49,14 +45,3 @@ class StatesLedger(FleetLedger):
             version, digest, at = row
             text: Any = None if digest is None else self._client.hget(self._key("synced"), digest)
         return None if text is None else Document(int(version), int(at), text)
-
-    def fleet_events(self, *, after: int = 0, wait_s: float = 0.0, limit: int = 500) -> list[dict[str, Any]]:
-        """Events that belong to no execution, ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
-        key, after = self._key("ev", FLEET), max(0, after)
-        with reachable(self.url):
-            reply: Any = (
-                self._blocking().xread({key: f"{after}-0"}, count=limit, block=max(1, round(wait_s * 1000)))
-                if wait_s > 0
-                else self._client.xread({key: f"{after}-0"}, count=limit)
-            )
-        return [_event(FLEET, entry, fields) for entry, fields in _entries(reply)]

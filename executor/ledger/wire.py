@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from executor.model.device import Announcement, Vitals
+from executor.model.errors import DeclaredDead, DeviceTaken, IncompatibleVersion
 from executor.model.execution import FINAL, Answer, Claimed, Ended, Outgoing, readable
 from executor.model.plan import Plan, Step, rules
 from executor.model.state import Known, Synchronization
@@ -98,3 +100,21 @@ def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | A
         undo_fallback=json.loads(undo_fallback) if undo_fallback else None,
         now_ms=int(now),
     )  # fmt: skip
+
+
+def registered(incarnation: str, announced: Announcement, got: list[Any]) -> None:
+    """The reply of a script that registers.
+
+    Raises:
+        DeviceTaken, IncompatibleVersion, DeclaredDead: it refuses.
+    """
+    if got[0] == "taken":
+        raise DeviceTaken(got[1], got[2], got[3], int(got[4]))
+    if got[0] == "protocol":
+        raise IncompatibleVersion(announced.protocol, announced.version, int(got[1]))
+    if got[0] == "fenced":
+        raise DeclaredDead(incarnation)
+
+
+def vitals_text(vitals: Vitals | None) -> str:
+    return "" if vitals is None else vitals.model_dump_json(exclude_defaults=True)

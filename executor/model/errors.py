@@ -5,9 +5,15 @@ RexError
 │   └── NotAvailable         written in the format, and not built yet
 ├── LedgerTrouble            the server cannot be worked with now; trying again later may help
 │   ├── Unreachable          broker or ledger does not answer, or refuses us
+│   │   └── AccessRefused    it answers, and our password or rights are wrong: trying again does not help
 │   └── LedgerFull           the server refuses writes for want of memory
 ├── UnknownExecution         no such execution, or retention has removed it
+├── UnknownDevice            no such device: no worker serves it, or ever did
 ├── NotAllowedNow            the state of the execution forbids it
+├── JoinRefused              the cluster does not take this worker; trying again does not help
+│   ├── DeviceTaken          a living worker with another store serves a device of that id
+│   ├── IncompatibleVersion  its release is too far from that of the cluster
+│   └── DeclaredDead         it was declared dead: it has to start anew
 ├── SettingsInvalid          a setting is unknown or wrong
 └── ActionError              an action failed; carries what retry and rollback decide by
     ├── ActionTimedOut       the attempt's deadline passed
@@ -18,6 +24,7 @@ RexError
     └── ChangedSince         the world is no longer as the action left it: taking back would overwrite
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -106,6 +113,10 @@ class Unreachable(LedgerTrouble):
     """Broker or ledger does not answer, or refuses us."""
 
 
+class AccessRefused(Unreachable):
+    """It answers, and our password or rights are wrong: trying again does not help."""
+
+
 class LedgerFull(LedgerTrouble):
     """The server refuses writes for want of memory."""
 
@@ -118,8 +129,60 @@ class UnknownExecution(RexError):
         super().__init__(f"no execution {execution!r}: see `rex list`; finished ones leave after the retention time")
 
 
+class UnknownDevice(RexError):
+    """No such device: no worker serves it, or ever did."""
+
+    def __init__(self, device: str, known: Iterable[str]) -> None:
+        self.device = device
+        self.known = sorted(known)
+        there = f"there are {', '.join(self.known)}" if self.known else "there is none: start `rex worker --device ID`"
+        super().__init__(f"no device {device!r}: {there}")
+
+
 class NotAllowedNow(RexError):
     """The state of the execution forbids it."""
+
+
+class JoinRefused(RexError):
+    """The cluster does not take this worker; trying again does not help."""
+
+
+class DeviceTaken(JoinRefused):
+    """A living worker with another store serves a device of that id."""
+
+    def __init__(self, device: str, host: str, worker: str, heard_ms: int = 0) -> None:
+        self.device = device
+        self.host = host
+        self.worker = worker
+        """Incarnation of the one that serves it."""
+        self.heard_ms = heard_ms
+        """When that was last heard of, by the server's clock."""
+        super().__init__(
+            f"device {device!r} is taken: worker {worker} on {host or 'an unknown host'} serves it from another state "
+            f"directory. Choose another id (`rex worker --device ID`), end that worker first, or give both the same "
+            "REX_STATE_DIR, as workers of one device must have"
+        )
+
+
+class IncompatibleVersion(JoinRefused):
+    """Its release is too far from that of the cluster."""
+
+    def __init__(self, own: int, version: str, cluster: int) -> None:
+        self.own = own
+        self.cluster = cluster
+        older = own < cluster
+        super().__init__(
+            f"this is release {version or 'unknown'} (protocol {own}), and the cluster speaks protocol {cluster}: it "
+            f"takes {cluster - 1} to {cluster + 1}. "
+            + ("Install a newer release here" if older else "Bring its coordinators up to date first")
+        )
+
+
+class DeclaredDead(JoinRefused):
+    """It was declared dead: it has to start anew."""
+
+    def __init__(self, incarnation: str) -> None:
+        super().__init__(f"worker {incarnation} was declared dead, and has to start anew")
 
 
 class SettingsInvalid(RexError):

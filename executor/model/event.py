@@ -1,7 +1,8 @@
 """Every event: its name, what it says, and the fields of its ``data``.
 
 Each is written by the ledger's script that makes the change (executor/ledger/lua), to the stream of its execution and
-to the common one. A test holds that this table and the scripts name the same events.
+to the common one; those of devices belong to no execution, and have a stream of their own. A test holds that this table
+and the scripts name the same events.
 """
 
 from collections.abc import Mapping
@@ -74,6 +75,29 @@ def _of_actions(prefix: str, what: str, subject: Mapping[str, str]) -> tuple[Eve
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
+
+_OF_DEVICES = (
+    Event(
+        "distributed:topology:changed",
+        "Devices have got their first worker, or lost their last.",
+        {"joined": "devices that are served now", "left": "devices that are not served any more"},
+    ),
+    Event(
+        "distributed:device:failed",
+        "The last worker of a device was declared dead.",
+        {"device": "its id", "error": "which worker died"},
+    ),
+    Event(
+        "distributed:device:replaced",
+        "A device came back with another store: what its former one saved is not there.",
+        {
+            "device": "its id",
+            "host": "who serves it now",
+            "store": "id of the new store",
+            "former": "`host` and `store`",
+        },
+    ),
+)
 
 EVENTS: tuple[Event, ...] = (
     Event("execution:submitted", "A strategy was accepted; from here on it is not lost.", _STRATEGY),
@@ -156,6 +180,7 @@ EVENTS: tuple[Event, ...] = (
     Event("execution:cancelled", "A person or a service ended it.", _ENDED),
     Event("execution:refused", "Nothing ran: the strategy or its inputs are wrong.", _ENDED),
     Event("execution:rolled_back", "A completed one was taken back, as somebody asked.", _ENDED),
+    *_OF_DEVICES,
 )
 """In the order in which a run meets them."""
 

@@ -102,7 +102,7 @@ def test_the_compose_file_is_a_cluster_that_recovers(roles: Roles, tmp_path: Pat
     for name in ("coordinator", "edge-1", "edge-2", "edge-3", "flower"):
         roles.start(name)
     roles.start("edge-1", 2)
-    wait_until(lambda: len(client.devices()) == 5, description="all workers have registered")
+    wait_until(lambda: len(client.workers()) == 5, description="all workers have registered")
     actions = [
         {"id": f"write-{n}", "device": f"edge-{n}", "uses": "file.create",
          "with": {"path": str(tmp_path / f"{n}.txt"), "content": "x"}}

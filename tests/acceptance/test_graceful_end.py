@@ -91,7 +91,7 @@ def test_the_only_worker_is_started_again_later(cluster: Cluster) -> None:
     wait_until(lambda: len(cluster.effects.lines()) >= 4, description="all are in their middle")
     assert told_to_end(cluster, "one") < PROMPT_S
     before = cluster.effects.lines()
-    assert [worker["devices"] for worker in cluster.client.devices()] == [[]]
+    assert [worker["devices"] for worker in cluster.client.workers()] == [[]]
     assert 0 < len(before) < 3 * STEPS
     cluster._worker("one", *cluster._made["one"])
     judge(cluster, executions)
@@ -126,7 +126,7 @@ def test_placement_gives_nothing_to_a_worker_that_is_about_to_end(cluster: Clust
     process = cluster.processes["one"]
     cluster.kill("one", signal.SIGTERM)
     wait_until(
-        lambda: [worker["devices"] for worker in cluster.client.devices()] == [[]],
+        lambda: [worker["devices"] for worker in cluster.client.workers()] == [[]],
         description="it is announced no more",
     )
     assert process.poll() is None

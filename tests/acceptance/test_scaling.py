@@ -22,7 +22,7 @@ def rex(tmp_path: Path) -> Iterator[Rex]:
 
 
 def workers(client: ResolutionClient, device: str) -> int:
-    return sum(device in worker["devices"] for worker in client.devices())
+    return sum(device in worker["devices"] for worker in client.workers())
 
 
 def test_workers_come_and_go_under_load(rex: Rex) -> None:

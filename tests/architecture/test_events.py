@@ -56,4 +56,4 @@ def test_the_client_stops_following_at_the_events_of_the_table() -> None:
 
 def test_names_follow_one_form() -> None:
     """subject:fact, or subject:part:fact."""
-    assert all(re.fullmatch(r"(execution|rollback|distributed):([a-z_]+:)?[a-z_]+", name) for name in BY_NAME)
+    assert all(re.fullmatch(r"(execution|rollback|distributed|system):([a-z_]+:)?[a-z_]+", name) for name in BY_NAME)

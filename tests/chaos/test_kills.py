@@ -97,7 +97,7 @@ def test_the_server_is_away_for_longer_than_a_worker_may_be_silent(cluster: Clus
     cluster.coordinator()
     cluster.worker("edge-1")
     cluster.ready()
-    workers = {worker["incarnation"] for worker in cluster.client.devices()}
+    workers = {worker["incarnation"] for worker in cluster.client.workers()}
     ticks = "for i in 1 2 3 4 5 6 7 8; do echo tick$i >> $EFFECTS; sleep 1; done"
     execution = cluster.client.submit(strategy("away", [action("long", cluster.effects, then=ticks)]))
     wait_until(lambda: "tick1" in cluster.effects.lines(), description="the action runs")
@@ -107,7 +107,7 @@ def test_the_server_is_away_for_longer_than_a_worker_may_be_silent(cluster: Clus
     report = cluster.result(execution)
     assert report["status"] == "completed"
     assert cluster.effects.lines().count("do:long") == 1
-    assert {worker["incarnation"] for worker in cluster.client.devices()} == workers
+    assert {worker["incarnation"] for worker in cluster.client.workers()} == workers
 
 
 def test_all_connections_of_a_worker_are_cut_again_and_again(cluster: Cluster) -> None:

@@ -36,7 +36,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 def holder(fleet: Fleet, execution: str) -> str:
     """The host of the worker that runs the only action of an execution."""
-    for worker in fleet.client.devices():
+    for worker in fleet.client.workers():
         if any(lease[0] == execution for lease in fleet.ledger.leases(worker["incarnation"])):
             return str(worker["host"])
     return ""

@@ -7,6 +7,8 @@ import pytest
 from support.ledgers import WRONG, AnyLedger, Tried, in_group, step
 from support.waiting import wait_until
 
+from executor.model.device import Announcement
+from executor.model.errors import DeclaredDead
 from executor.model.execution import Claimed
 
 
@@ -15,8 +17,8 @@ def taken_from(ledger: AnyLedger, holder: str, action: str = "a", *, sure: bool 
 
 
 def test_a_worker_comes_lives_and_leaves(ledger: AnyLedger) -> None:
-    ledger.register("w1", {"devices": ["edge-1"]})
-    assert ledger.workers() == {"w1": {"devices": ["edge-1"]}}
+    ledger.register("w1", Announcement(devices=("edge-1",)))
+    assert ledger.workers() == {"w1": Announcement(devices=("edge-1",))}
     assert ledger.counters() == {"w1": 0}
     assert ledger.renew("w1", []).stopped == set()
     assert ledger.counters() == {"w1": 1}
@@ -35,7 +37,7 @@ def test_a_worker_comes_lives_and_leaves(ledger: AnyLedger) -> None:
 
 def test_a_worker_that_is_about_to_leave_is_given_nothing_and_still_lives(ledger: AnyLedger) -> None:
     """It is not announced; what it holds it renews and settles, and its death would be noticed."""
-    ledger.register("w1", {"devices": ["edge-1"]})
+    ledger.register("w1", Announcement(devices=("edge-1",)))
     tried = Tried(ledger).start(in_group("a"))
     held = tried.claim("a")
     for _ in range(2):
@@ -57,14 +59,15 @@ def test_a_lease_ends_with_its_action_whoever_settles_it(ledger: AnyLedger) -> N
 
 
 def test_what_a_fenced_worker_says_does_not_count(ledger: AnyLedger) -> None:
-    ledger.register("w1", {"devices": []})
+    ledger.register("w1", Announcement(devices=()))
     tried = Tried(ledger).start(in_group("a b"))
     held = tried.claim("a")
     assert ledger.fence("w1") == [("E1", 0, "a")]
     assert ledger.fence("w1") == [("E1", 0, "a")]
     assert ledger.renew("w1", [held]) is None
     assert tried.answer("b") == "fenced"
-    ledger.register("w1", {"devices": []})
+    with pytest.raises(DeclaredDead, match="w1 was declared dead"):
+        ledger.register("w1", Announcement(devices=()))
     assert ledger.workers() == {}
     assert ledger.counters() == {}
     got = tried.settle(held, then=["b"])  # its token still holds: nobody has taken over
@@ -76,7 +79,7 @@ def test_what_a_fenced_worker_says_does_not_count(ledger: AnyLedger) -> None:
 
 
 def test_the_pulse_tells_which_run_of_the_server_it_is_of(ledger: AnyLedger) -> None:
-    ledger.register("w1", {"devices": []})
+    ledger.register("w1", Announcement(devices=()))
     ledger.renew("w1", [])
     run_id, counters = ledger.pulse()
     assert counters == ledger.counters() == {"w1": 1}
@@ -150,7 +153,7 @@ def test_a_poison_action_ends_after_five_take_overs(ledger: AnyLedger) -> None:
 
 
 def test_overstayed_leases_of_living_workers_are_found(ledger: AnyLedger) -> None:
-    ledger.register("w1", {"devices": []})
+    ledger.register("w1", Announcement(devices=()))
     tried = Tried(ledger).start(in_group([step("a", timeout_s=0.0), step("b")]))
     tried.claim("a")
     tried.claim("b")

@@ -5,6 +5,7 @@ from typing import Any
 
 from support.ledgers import AnyLedger
 
+from executor.model.device import Announcement
 from executor.model.state import Document, Known
 
 OLD, NEW = '{"flag":false}', '{"flag":true}'
@@ -13,7 +14,7 @@ DONE = "distributed:synchronization:completed"
 
 def serve(ledger: AnyLedger, *devices: str) -> None:
     for device in devices:
-        ledger.register(f"w-{device}", {"devices": [device]})
+        ledger.register(f"w-{device}", Announcement(devices=(device,)))
 
 
 def acknowledge(ledger: AnyLedger, *devices: str, version: int = 1) -> set[str]:

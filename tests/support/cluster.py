@@ -68,7 +68,7 @@ class Cluster:
     def ready(self, count: int | None = None) -> "Cluster":
         """Wait until all processes have registered."""
         wanted = len(self.processes) if count is None else count
-        wait_until(lambda: len(self.client.devices()) >= wanted, description=f"{wanted} processes have registered")
+        wait_until(lambda: len(self.client.workers()) >= wanted, description=f"{wanted} processes have registered")
         return self
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:

@@ -121,7 +121,7 @@ class Fleet:
 
     def _all_serve(self) -> bool:
         # a host has its own name, and process ids are those of the machine
-        pids = {worker["pid"] for worker in self.client.devices()}
+        pids = {worker["pid"] for worker in self.client.workers()}
         return all((child := self.child(name)) is not None and child.pid in pids for name in self.parents)
 
     # -- what there is ------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ class KillStorm:
 
     def _victim(self) -> str | None:
         """One whose child is there; mostly one that holds something."""
-        serving = {worker["pid"]: worker["busy"] for worker in self.fleet.client.devices()}
+        serving = {worker["pid"]: worker["busy"] for worker in self.fleet.client.workers()}
         workers = [name for name in self.fleet.parents if name not in COORDINATORS]
         children = {name: child.pid for name in workers if (child := self.fleet.child(name)) is not None}
         there = {name: pid for name, pid in children.items() if pid in serving}
@@ -201,9 +201,9 @@ class KillStorm:
         return self._chance.choice(sorted(busy or there)) if there else None
 
     def _holds(self, kind: str, name: str, pid: int) -> list[Held]:
-        mine = [worker for worker in self.fleet.client.devices() if worker["pid"] == pid]
+        mine = [worker for worker in self.fleet.client.workers() if worker["pid"] == pid]
         host = name.partition(".")[0]
-        others = [w for w in self.fleet.client.devices() if host in w["devices"] and w["pid"] != pid]
+        others = [w for w in self.fleet.client.workers() if host in w["devices"] and w["pid"] != pid]
         found = []
         for worker in mine:
             for execution, generation, action in self.fleet.ledger.leases(worker["incarnation"]):

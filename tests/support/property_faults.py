@@ -89,7 +89,7 @@ class Befallen:
 
     def _living(self, victim: str) -> set[str]:
         pid = self._cluster.processes[victim].pid
-        return {worker["incarnation"] for worker in self._cluster.client.devices() if worker["pid"] == pid}
+        return {worker["incarnation"] for worker in self._cluster.client.workers() if worker["pid"] == pid}
 
     def _heal(self) -> None:
         while not self._healed.wait(0.05):

@@ -1,14 +1,16 @@
 """The choice of the least loaded device."""
 
 import time
+from typing import Any
 
 import pytest
 
 from executor.distribution import Fleet, NoDevice
+from executor.model.device import Announcement
 
 
-def worker(*devices: str, actions: tuple[str, ...] = ("wait",), concurrency: int = 1) -> dict[str, object]:
-    return {"devices": list(devices), "actions": list(actions), "concurrency": concurrency}
+def worker(*devices: str, actions: tuple[str, ...] = ("wait",), concurrency: int = 1, **more: Any) -> Announcement:
+    return Announcement(devices=devices, actions=actions, concurrency=concurrency, **more)
 
 
 def test_the_least_loaded_device_is_chosen_by_its_share() -> None:
@@ -43,7 +45,7 @@ def test_many_actions_on_many_devices() -> None:
 
 def test_an_agent_is_only_what_says_so() -> None:
     """An action for a kind of agent goes to no other device, however free that is."""
-    fleet = Fleet({"w1": worker("a"), "w2": {**worker("b", "c"), "agents": {"b": "coder"}}}, {"w2": 5})
+    fleet = Fleet({"w1": worker("a"), "w2": worker("b", "c", agents={"b": "coder"})}, {"w2": 5})
     assert fleet.place("wait", "a", "coder") == "b"
     assert fleet.place("wait", "b", "coder") == "b"
     assert fleet.place("wait", "a", None) == "a"

@@ -5,12 +5,13 @@ import threading
 import pytest
 
 from executor.ledger.memory import MemoryLedger
+from executor.model.device import Announcement
 from executor.states import MAX_STATE_BYTES, state_text, synchronize_state
 
 
 def serve(ledger: MemoryLedger, *devices: str) -> None:
     for device in devices:
-        ledger.register(f"w-{device}", {"devices": [device]})
+        ledger.register(f"w-{device}", Announcement(devices=(device,)))
 
 
 def test_equal_content_is_equal_text() -> None:

@@ -17,7 +17,7 @@ from executor.cli.scale_file import check_scale, write_scale
 from workers.cluster import processes
 from workers.cluster.server import EmbeddedServer, NoServer, prepare
 from workers.cluster.wanted import WantedProcesses
-from workers.keeper import GaveUp, Keeper, Kept
+from workers.keeper import NO_ACCESS, GaveUp, Keeper, Kept, TurnedAway
 
 _PRIVATE_GRACE_S = 5.0
 KEEP = "keep"
@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _role(given, settings)
     except (SettingsInvalid, AlreadyRunning, processes.PortTaken) as error:
         return _complain(error, _WRONG)
+    except TurnedAway as error:
+        status = _UNREACHABLE if error.status == NO_ACCESS else _WRONG
+        return status if error.said else _complain(error, status)
     except (NoServer, GaveUp) as error:
         return _complain(error, _UNREACHABLE)
     except OSError as error:

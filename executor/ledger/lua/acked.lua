@@ -1,9 +1,10 @@
+-- needs the prelude of the fleet
 -- A worker has written down the document of its device. ARGV: incarnation, device, version.
 -- Answers ok, stale (another version is wanted by now) or foreign (it does not serve that device).
 local device = ARGV[2]
-local announced = redis.call('HGET', key('workers'), ARGV[1])
+local announced = object(redis.call('HGET', key('workers'), ARGV[1]))
 local serves = false
-for _, served in ipairs(announced and cjson.decode(announced).devices or {}) do serves = serves or served == device end
+for _, served in ipairs(type(announced.devices) == 'table' and announced.devices or {}) do serves = serves or served == device end
 if not serves then return answer('foreign') end
 local v = redis.call('HMGET', key('sync', device), 'version', 'acked')
 if v[1] ~= ARGV[3] then return answer('stale') end

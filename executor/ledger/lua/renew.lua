@@ -1,10 +1,12 @@
--- A worker lives, and asks about what it runs. ARGV: incarnation, then E, G, A, token, ...
+-- A worker lives, and asks about what it runs. ARGV: incarnation, its vitals or empty, then E, G, A, token, ...
 -- Answers fenced, or ok with the tokens whose attempts must stop, and how many new documents devices ever got.
 local I = ARGV[1]
 if redis.call('ZSCORE', key('fenced'), I) then return answer('fenced') end
 redis.call('HINCRBY', key('W'), I, 1)
+redis.call('ZADD', key('seen'), NOW, I)
+if ARGV[2] ~= '' then redis.call('HSET', key('vitals'), I, ARGV[2]) end
 local stopped = {}
-for i = 2, #ARGV, 4 do
+for i = 3, #ARGV, 4 do
   local v = redis.call('HGET', key('a', ARGV[i], ARGV[i + 1], ARGV[i + 2]), 'token')
   local x = redis.call('HMGET', key('x', ARGV[i]), 'state', 'mode')
   if v ~= ARGV[i + 3] or (x[1] == 'stopping' and x[2] ~= 'stop') then stopped[#stopped + 1] = ARGV[i + 3] end

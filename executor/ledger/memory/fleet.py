@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from executor.ledger.memory.claims import Claims
+from executor.ledger.memory.devices import MemoryDevices
 from executor.ledger.memory.moves import FENCED_MS, RESEND_MS, TAKEOVERS, publication_ms, worst
-from executor.ledger.memory.reading import MemoryReading
-from executor.ledger.wire import Lease, outgoing
+from executor.ledger.wire import Lease, outgoing, registered, vitals_text
+from executor.model.device import Announcement, Owner, Vitals
 from executor.model.execution import Claimed, Outgoing
 from executor.model.state import Renewed
 from executor.ports import Outlet
 
 
-class MemoryFleet(MemoryReading):
+class MemoryFleet(MemoryDevices):
     """What workers and coordinators do besides actions: live, die, lead, and send the outbox."""
 
     def __init__(self, clock: Callable[[], int], outlet: Outlet | None) -> None:
@@ -35,19 +36,72 @@ class MemoryFleet(MemoryReading):
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
-    def register(self, incarnation: str, description: dict[str, Any]) -> None:
-        """A worker announces itself, before it consumes."""
-        with self._step():
-            if incarnation not in self._store.fenced:
-                self._store.workers[incarnation] = json.loads(json.dumps(description))
-                self._store.renewals[incarnation] = 0
+    def register(self, incarnation: str, announced: Announcement) -> None:
+        """A worker announces itself, before it consumes.
 
-    def renew(self, incarnation: str, running: Iterable[Claimed]) -> Renewed | None:
-        """This worker lives. Returns what it must know; None: it is fenced and must end."""
-        with self._step():
+        Raises:
+            DeviceTaken: a worker that has not been declared dead serves one of its devices, with another store.
+            IncompatibleVersion: the cluster is too far from its release.
+            DeclaredDead: this incarnation was fenced.
+        """
+        with self._step() as do:
+            registered(incarnation, announced, self._register(do.now, incarnation, announced))
+
+    def _register(self, now: int, incarnation: str, announced: Announcement) -> list[Any]:
+        store = self._store
+        if incarnation in store.fenced:
+            return ["fenced"]
+        coordinates = not announced.devices
+        alone = all(heard < now - 10_000 for heard in store.seen.values())
+        if store.protocol is not None and abs(announced.protocol - store.protocol) > 1 and not (coordinates and alone):
+            return ["protocol", str(store.protocol)]
+        for device in announced.devices:
+            others = {name: store.seen.get(name, 0) for name in store.serving[device] if name != incarnation}
+            if others and self._other_store(device, announced):
+                holder = max(others, key=lambda name: others[name])
+                return ["taken", device, self._owner(device).host, holder, str(others[holder])]
+        store.workers[incarnation] = announced.model_dump_json(exclude_defaults=True)
+        store.renewals[incarnation] = 0
+        store.seen[incarnation] = now
+        if coordinates:
+            store.protocol = announced.protocol
+        joined = [device for device in announced.devices if not store.serving[device]]
+        for device in announced.devices:
+            self._own(device, incarnation, announced)
+        self._topology_changed(joined, [])
+        return ["ok"]
+
+    def _owner(self, device: str) -> Owner:
+        return self.owners().get(device, Owner())
+
+    def _other_store(self, device: str, announced: Announcement) -> bool:
+        return announced.store not in ("", self._owner(device).store) and self._owner(device).store != ""
+
+    def _own(self, device: str, incarnation: str, announced: Announcement) -> None:
+        former = self._owner(device)
+        self._store.serving[device].add(incarnation)
+        if self._other_store(device, announced):
+            self._moves.tell(
+                "distributed:device:replaced", device=device, host=announced.host, store=announced.store,
+                former={"host": former.host, "store": former.store},
+            )  # fmt: skip
+        self._store.owners[device] = json.dumps({"store": announced.store or former.store, "host": announced.host})
+
+    def renew(self, incarnation: str, running: Iterable[Claimed], vitals: Vitals | None = None) -> Renewed | None:
+        """This worker lives. Returns what it must know; None: it is fenced and must end.
+
+        Args:
+            incarnation: which worker.
+            running: what it runs.
+            vitals: how it fares, where that is told again.
+        """
+        with self._step() as do:
             if incarnation in self._store.fenced:
                 return None
             self._store.renewals[incarnation] = self._store.renewals.get(incarnation, 0) + 1
+            self._store.seen[incarnation] = do.now
+            if vitals is not None:
+                self._store.vitals[incarnation] = vitals_text(vitals)
             stopped = frozenset(claimed.token for claimed in running if self._must_stop(claimed))
             return Renewed(stopped, self._store.news)
 
@@ -62,7 +116,8 @@ class MemoryFleet(MemoryReading):
     def retreat(self, incarnation: str) -> None:
         """This worker is about to leave: nothing is given to it any more; what it runs it finishes."""
         with self._step():
-            self._store.workers.pop(incarnation, None)
+            if (told := self._store.workers.pop(incarnation, None)) is not None:
+                self._store.leaving[incarnation] = told
 
     def leave(self, incarnation: str) -> bool:
         """End in order; False where it still holds something, which is left to the watchdog."""
@@ -78,13 +133,36 @@ class MemoryFleet(MemoryReading):
             self._store.fenced[incarnation] = do.now
             for name in [name for name, when in self._store.fenced.items() if when <= do.now - FENCED_MS]:
                 del self._store.fenced[name]
-            self._gone(incarnation)
+            told = self._announced.read({**self._store.leaving, **self._store.workers}).get(incarnation)
+            on = f" on {told.host}" if told is not None and told.host else ""
+            for device in self._gone(incarnation):
+                error = f"its last worker, {incarnation}{on}, died"
+                self._moves.tell("distributed:device:failed", device=device, error=error)
             return self.leases(incarnation)
 
-    def _gone(self, incarnation: str) -> None:
-        self._store.to_sweep.add(incarnation)
-        self._store.workers.pop(incarnation, None)
-        self._store.renewals.pop(incarnation, None)
+    def _gone(self, incarnation: str) -> list[str]:
+        """Take a worker out of everything that knows it; returns the devices that nobody serves now."""
+        store, left = self._store, []
+        for device, workers in store.serving.items():
+            if incarnation in workers:
+                workers.remove(incarnation)
+                if not workers:
+                    left.append(device)
+                    owner = self._owner(device)
+                    owner_left = {"store": owner.store, "host": owner.host, "left_ms": store.clock()}
+                    store.owners[device] = json.dumps(owner_left)
+        store.to_sweep.add(incarnation)
+        for kept in (store.renewals, store.vitals, store.seen):
+            kept.pop(incarnation, None)
+        if {incarnation} & (store.workers.keys() | store.leaving.keys()):
+            self._topology_changed([], left)
+        store.workers.pop(incarnation, None)
+        store.leaving.pop(incarnation, None)
+        return left
+
+    def _topology_changed(self, joined: list[str], left: list[str]) -> None:
+        if joined or left:
+            self._moves.tell("distributed:topology:changed", joined=joined, left=left)
 
     def expire(self, incarnation: str, held: Lease, *, sure: bool, error: dict[str, Any]) -> str:
         """End a lease of a holder that is gone: ``ok``, ``gone``, or ``later`` while it may still be at work."""

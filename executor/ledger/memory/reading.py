@@ -19,7 +19,7 @@ def wall_clock_ms() -> int:
 
 
 class MemoryReading:
-    """Reads of executions, actions, events and workers."""
+    """Reads of executions, actions and events, and of what workers hold."""
 
     url = "memory://"
 
@@ -127,11 +127,6 @@ class MemoryReading:
             if wait_s > 0:
                 self._changed.wait_for(found, timeout=wait_s)
             return json.loads(json.dumps(found()))  # type: ignore[no-any-return]
-
-    def workers(self) -> dict[str, dict[str, Any]]:
-        """Living workers by incarnation, as they announced themselves."""
-        with self._changed:
-            return {name: dict(described) for name, described in self._store.workers.items()}
 
     def counters(self) -> dict[str, int]:
         """Renewal counters by incarnation; one that stands still is a worker in trouble."""

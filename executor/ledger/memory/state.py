@@ -118,7 +118,18 @@ class Store:
     """Something was put into the outbox that is due before whoever sends looks again by himself."""
     parked: dict[Lease, str] = field(default_factory=dict)
     """Messages that wait for a slot, or for another holder to end; one place per action collapses duplicates."""
-    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    workers: dict[str, str] = field(default_factory=dict)
+    """Announcements, as text: this and the next ones are what strangers may write to as well."""
+    vitals: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    drained: dict[str, str] = field(default_factory=dict)
+    health: dict[str, str] = field(default_factory=dict)
+    serving: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By device, the workers that announced it."""
+    leaving: dict[str, str] = field(default_factory=dict)
+    """Announcements of workers that are about to end."""
+    protocol: int | None = None
     renewals: dict[str, int] = field(default_factory=dict)
     leases: dict[str, set[Lease]] = field(default_factory=lambda: defaultdict(set))
     fenced: dict[str, int] = field(default_factory=dict)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
 
 from executor.ledger.memory.fleet import MemoryFleet
 from executor.ledger.wire import known_of, synchronization_of, synchronization_parts
@@ -45,7 +44,8 @@ class MemoryStates(MemoryFleet):
     def acknowledge(self, incarnation: str, device: str, version: int) -> str:
         """A worker has the document of its device: ``ok``, ``stale`` (another is wanted by now), or ``foreign``."""
         with self._step() as do:
-            if device not in self._store.workers.get(incarnation, {}).get("devices", ()):
+            announced = self.workers().get(incarnation)
+            if announced is None or device not in announced.devices:
                 return "foreign"
             state = self._store.states.get(device)
             if state is None or state.version != version:
@@ -75,14 +75,3 @@ class MemoryStates(MemoryFleet):
         with self._changed:
             state = self._store.states.get(device)
             return Document(state.version, state.at, state.text) if state else None
-
-    def fleet_events(self, *, after: int = 0, wait_s: float = 0.0, limit: int = 500) -> list[dict[str, Any]]:
-        """Events that belong to no execution, ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
-
-        def found() -> list[dict[str, Any]]:
-            return self._store.told[max(0, after) : max(0, after) + limit]
-
-        with self._changed:
-            if wait_s > 0:
-                self._changed.wait_for(found, timeout=wait_s)
-            return json.loads(json.dumps(found()))  # type: ignore[no-any-return]

@@ -7,6 +7,7 @@ import pytest
 from support.waiting import wait_until
 
 from executor.ledger.memory import MemoryLedger
+from executor.model.device import Announcement
 from workers.states import DeviceStates
 
 
@@ -14,7 +15,7 @@ from workers.states import DeviceStates
 def ledger() -> MemoryLedger:
     made = MemoryLedger()
     for name in ("w1", "w2"):
-        made.register(name, {"devices": ["edge-1", "edge-2"]})
+        made.register(name, Announcement(devices=("edge-1", "edge-2")))
     return made
 
 

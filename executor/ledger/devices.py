@@ -1,0 +1,131 @@
+"""What can be read from the ledger about workers and devices; nothing here changes it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from executor.ledger.connection import reachable
+from executor.ledger.device_view import Known, devices_of
+from executor.ledger.reading import LedgerReading, entries_of, event_of
+from executor.ledger.told import Told
+from executor.model.device import Announcement, Device, Drained, Health, Owner, Vitals
+from executor.ports import Queues
+
+_QUEUE = "device."
+"""As `config.queues.device_queue` has it; that package may be somebody else's where a client reads."""
+FLEET = "fleet"
+"""Stands for the execution in the events of the fleet."""
+
+
+class DeviceReading(LedgerReading):
+    """Reads of workers and devices; what is nonsense there is left out, and disturbs nobody."""
+
+    def __init__(self, url: str, *, name: str, patience_s: float) -> None:
+        super().__init__(url, name=name, patience_s=patience_s)
+        self._announced = Told(Announcement, "the announcement")
+        self._vitals = Told(Vitals, "the vitals")
+        self._health = Told(Health, "the health")
+        self._owners = Told(Owner, "the owner")
+        self._drained = Told(Drained, "the drain")
+        self._living: tuple[object, dict[str, Announcement]] = (None, {})
+
+    def workers(self) -> dict[str, Announcement]:
+        """Living workers by incarnation, as they announced themselves; nonsense is left out.
+
+        Asked for again and again, so what has not changed is not fetched: a counter tells, and the names, because
+        workers of the release before do not count.
+        """
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            pipe.hget(self._key("fleet"), "workers")
+            pipe.hkeys(self._key("workers"))
+            counter, names = pipe.execute()
+            at, living = (counter, frozenset(names)), self._living
+            if living[0] != at:
+                raw: Any = self._client.hgetall(self._key("workers"))
+                living = self._living = (at, self._announced.read(raw))
+        return dict(living[1])
+
+    def vitals(self) -> dict[str, Vitals]:
+        """How living workers fare, by incarnation."""
+        return self._vitals.read(self._hash("vitals"))
+
+    def seen(self) -> dict[str, int]:
+        """When each living worker was last heard, by the server's clock in milliseconds."""
+        with reachable(self.url):
+            raw: Any = self._client.zrange(self._key("seen"), 0, -1, withscores=True)
+        return {str(name): int(score) for name, score in raw}
+
+    def health(self) -> dict[str, Health]:
+        """What the coordinators think of each device."""
+        return self._health.read(self._hash("health"))
+
+    def drained(self) -> dict[str, Drained]:
+        """Devices that are given nothing new."""
+        return self._drained.read(self._hash("drained"))
+
+    def owners(self) -> dict[str, Owner]:
+        """Every device that was ever announced, with its store."""
+        return self._owners.read(self._hash("owner"))
+
+    def devices(self, queues: Queues | None = None) -> list[Device]:
+        """Every device with its state, sorted.
+
+        Args:
+            queues: tells how many messages wait; None: they lie on the ledger's own server.
+        """
+        workers = self.workers()
+        with reachable(self.url):
+            watched = bool(self._client.exists(self._key("lead")))
+        known = Known(
+            workers, self.vitals(), self.seen(), self.health(), self.drained(), self.owners(),
+            self._running(workers), watched,
+        )  # fmt: skip
+        names = {*known.owners, *known.drained, *(name for one in workers.values() for name in one.devices)}
+        return devices_of(known, self.queued(names) if queues is None else queues.queued(names))
+
+    def queued(self, devices: Iterable[str]) -> dict[str, int]:
+        """How many messages wait for each of these devices, where this server is the broker too."""
+        names = list(devices)
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.llen(_QUEUE + name)
+            return dict(zip(names, map(int, pipe.execute()), strict=True)) if names else {}
+
+    def fleet_events(self, *, after: int = 0, wait_s: float = 0.0, limit: int = 500) -> list[dict[str, Any]]:
+        """Events that belong to no execution, ``seq`` above `after`; waits up to `wait_s` seconds for the first."""
+        key, after = self._key("ev", FLEET), max(0, after)
+        with reachable(self.url):
+            reply: Any = (
+                self._blocking().xread({key: f"{after}-0"}, count=limit, block=max(1, round(wait_s * 1000)))
+                if wait_s > 0
+                else self._client.xread({key: f"{after}-0"}, count=limit)
+            )
+        return [event_of(FLEET, entry, fields) for entry, fields in entries_of(reply)]
+
+    def _running(self, workers: Mapping[str, Announcement]) -> dict[str, int]:
+        """How many actions run on each device; a worker of several is asked what each of its actions is for."""
+        names = [name for name, worker in workers.items() if worker.devices]
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.smembers(self._key("L", name))
+            held: list[tuple[str, str]] = []
+            found: dict[str, int] = {}
+            for name, leases in zip(names, pipe.execute() if names else [], strict=True):
+                if len(workers[name].devices) == 1:
+                    device = workers[name].devices[0]
+                    found[device] = found.get(device, 0) + len(leases)
+                else:
+                    held += [(name, member) for member in leases]
+            for _, member in held:
+                pipe.hget(self._key("a", *member.split("|", 2)), "device")
+            for device in pipe.execute() if held else []:
+                if device is not None:
+                    found[device] = found.get(device, 0) + 1
+        return found
+
+    def _hash(self, name: str) -> dict[str, str]:
+        with reachable(self.url):
+            raw: Any = self._client.hgetall(self._key(name))
+        return dict(raw)
