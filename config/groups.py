@@ -131,12 +131,21 @@ class DistributedSettings(_Group):
         timedelta(seconds=25), "How long running actions may take to finish when a worker is told to end."
     )
     parent_silence: Positive = _field(timedelta(milliseconds=1500), "A parent kills a child that stood still so long.")
+    scale_min: int = _field(
+        1, "Fewest worker processes of a device of `rex up`, when it scales by itself.", ge=1, le=64
+    )
+    scale_max: int = _field(1, "Most of them; not above scale_min: it does not scale by itself.", ge=1, le=64)
+    scale_depth: int = _field(10, "Messages that wait, for each process, from which on there are too few.", ge=1)
+    scale_wait: Positive = _field(timedelta(seconds=2), "When an action waits longer for a worker, there are too few.")
+    scale_idle: Positive = _field(timedelta(seconds=30), "After so long with room to spare one process ends.")
     durability: Literal["process", "power"] = _field(
         "process", "What the ledger survives: the death of processes, or a power cut as well (slower)."
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if self.scale_max < self.scale_min:
+            raise ValueError("scale_max must not be below scale_min")
         if not self.lease_renewal < self.gone_silence <= self.lease_silence:
             raise ValueError("lease_renewal must be below gone_silence, and that not above lease_silence")
         if not self.lease_renewal < self.parent_silence <= self.lease_silence:

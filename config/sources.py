@@ -20,6 +20,8 @@ PROCESS_VARIABLES: Mapping[str, str] = {
     "REX_CAPABILITIES": "what a worker's devices can do, with commas between; `rex worker --capability` adds to them",
     "REX_INCARNATION": "given to a child process by its parent: the id of this start",
     "REX_BEAT_FD": "given to a child process by its parent: where it shows that it is alive",
+    "REX_LOCAL_CLUSTER": "given to the coordinator by `rex up`: it may change the number of workers",
+    "REX_WARM_UP": "given to a worker by its parent: whether it loads action types before it is announced, or later",
     "REX_CRASH_POINT": "tests of recovery: where the process ends itself",
 }
 

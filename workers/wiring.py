@@ -28,6 +28,7 @@ from executor.task_names import CONCLUDE
 from rollback.manager import RollbackManager
 from rollback.stores import FileStore
 from workers.announcing import Gauge, Tally, agents_of, announcement, join
+from workers.autoscale import Autoscaler, BrokerQueues
 from workers.broker import DeadLetters
 from workers.lease import Leases
 from workers.leaving import Leaving
@@ -205,6 +206,8 @@ class Node:
             incarnation=self.incarnation,
             now_ms=self.ledger.now_ms(),
         )
+        if announced.devices:
+            self._warm_up()
         join(self.ledger, self.incarnation, announced)
         self._begin(self.gauge)
         beat = os.environ.get("REX_BEAT_FD")
@@ -223,13 +226,14 @@ class Node:
         stages = StageWatch(self.ledger, letters, self._publish_again, self.settings.distributed.device_wait)
         watchdog = Watchdog(self.ledger, letters, stages, self.settings, name=self.incarnation)
         self._begin(publisher, watchdog)
+        if os.environ.get("REX_LOCAL_CLUSTER"):
+            state_dir, distributed = Path(self.settings.state_dir), self.settings.distributed
+            self._begin(Autoscaler(self.ledger, BrokerQueues(self.app), state_dir, distributed))
 
     def _serve(self, devices: Sequence[str]) -> None:
         _ = self.runner  # made before threads ask for it
         self._states = DeviceStates(self.ledger, self.incarnation, Path(self.settings.state_dir) / "state", devices)
         self._begin(self._states, Upkeep(self.store, self.ledger, self.settings.execution.retention))
-        # the first action should not pay for loading every type
-        threading.Thread(target=self._warm_up, name="rex-warm-up", daemon=True).start()
 
     def _begin(self, *parts: Part) -> None:
         for part in parts:
@@ -256,6 +260,14 @@ class Node:
         return {} if self._states is None else self._states.of(device)
 
     def _warm_up(self) -> None:
+        """Load every type, so that the first action does not pay for it: before this worker is announced, or, where one
+        run waits for its own cluster, meanwhile."""
+        if os.environ.get("REX_WARM_UP") == "later":
+            threading.Thread(target=self._load_types, name="rex-warm-up", daemon=True).start()
+        else:
+            self._load_types()
+
+    def _load_types(self) -> None:
         from executor import expressions
 
         for uses in self.catalogue.names():

@@ -137,6 +137,7 @@ class LocalCluster:
         self._given = given
         self._state = state
         self._environ = processes.child_environment(server.url, server.url, state)
+        self._environ |= {"REX_WARM_UP": "later"} if given.private else {"REX_LOCAL_CLUSTER": "1"}
         self._folder = processes.working_folder(state)
         self._named = {device.partition(":")[0]: device for device in given.devices}
         """Devices by id, as they were named: an agent with its kind."""

@@ -27,7 +27,8 @@ def working_folder(state: Path) -> Path:
 def child_environment(broker_url: str | None, ledger_url: str | None, state: Path) -> dict[str, str]:
     """Our own environment with the addresses of the cluster; what is not given stays as it is."""
     environ = dict(os.environ)
-    environ.pop("REX_BEAT_FD", None)
+    for ours in ("REX_BEAT_FD", "REX_LOCAL_CLUSTER", "REX_WARM_UP"):
+        environ.pop(ours, None)
     if broker_url is not None:
         environ["REX_BROKER_URL"] = broker_url
         environ["REX_LEDGER_URL"] = ledger_url or broker_url
