@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from config.settings import Settings
-from executor.distribution import Fleet, NoDevice
+from executor.distribution import Context, DistributedCoordinator, NoDevice
 from executor.documents import load_data
 from executor.model.errors import (
     CONFIGURATION,
@@ -46,6 +46,7 @@ class ResolutionExecutor:
         self._catalogue = catalogue
         self._settings = settings
         self._monitoring = MonitoringSystem(ledger)
+        self._distribution = DistributedCoordinator(ledger, settings)
 
     def execute_strategy(self, execution: str, document: dict[str, Any] | None) -> None:
         """Steps 1 to 6: validate, plan, allocate, verify, and open the first stage.
@@ -91,17 +92,8 @@ class ResolutionExecutor:
         except StrategyInvalid as error:
             self._ledger.conclude(execution, ExecutionState.REFUSED, error=_refusal(error))
             return
-        self._ledger.create(
-            execution,
-            planned.plan,
-            planned.steps,
-            inputs=inputs,
-            context=context,
-            parallel=planned.parallel,
-            timeout_s=planned.timeout_s,
-            rollback=planned.rollback,
-            max_failures=planned.max_failures,
-        )
+        distribution = self._distribution.distribute_execution(strategy, planned)
+        self._distribution.coordinate_execution(distribution, Context(execution, inputs, context))
 
     def validate_strategy(self, submitted: dict[str, Any]) -> tuple[Strategy, dict[str, Any], dict[str, Any]]:
         """The strategy with its inputs and context, each checked.
@@ -121,7 +113,7 @@ class ResolutionExecutor:
             StrategyInvalid: it is not clear on which device a snapshot is to be taken.
         """
         # asked for only when an action leaves the choice of its device to us
-        fleet = cache(lambda: Fleet(self._ledger.workers(), self._ledger.busy()))
+        fleet = cache(self._distribution.fleet)
         return make_plan(strategy, self._settings, self._catalogue, lambda *wanted: fleet().place(*wanted))
 
     def _hold(self, execution: str, error: NoDevice) -> None:

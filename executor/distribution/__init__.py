@@ -1,5 +1,7 @@
 """Devices: which one does what, and what becomes of an execution when one fails."""
 
+from executor.distribution.coordinator import Context, DistributedCoordinator, Distribution, Share
+from executor.distribution.failing import Fate
 from executor.distribution.placement import Fleet, NoDevice
 
-__all__ = ["Fleet", "NoDevice"]
+__all__ = ["Context", "DistributedCoordinator", "Distribution", "Fate", "Fleet", "NoDevice", "Share"]
