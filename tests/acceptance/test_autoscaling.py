@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cluster import Effects, action, strategy
+from support.cluster import Cluster, Effects, action, strategy
 from support.commands import Rex
 from support.waiting import wait_until
 
@@ -51,3 +51,35 @@ def test_load_makes_it_grow_and_quiet_shrinks_it(rex: Rex) -> None:
         wait_until(lambda: "do:after" in effects.lines(), description="the one that is left works")
         assert not [worker for worker in client.devices() if "edge-2" in worker["devices"]]
         client.close()
+
+
+SLOW = """
+import os, time
+from pathlib import Path
+from executor import ActionType
+
+time.sleep(1)
+Path(os.environ["LOADED"]).touch()
+
+class Slow(ActionType):
+    uses = "slow.type"
+    def execute(self, run):
+        return {}
+"""
+
+
+def test_a_worker_is_announced_when_its_action_types_are_loaded(tmp_path: Path) -> None:
+    """However long one of them takes: the first action does not pay for it."""
+    site, loaded = tmp_path / "site", tmp_path / "loaded"
+    (site / "slow_type-1.dist-info").mkdir(parents=True)
+    (site / "slow_type.py").write_text(SLOW)
+    (site / "slow_type-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-type\nVersion: 1\n")
+    (site / "slow_type-1.dist-info" / "entry_points.txt").write_text("[rex.actions]\nslow.type = slow_type:Slow\n")
+    cluster = Cluster(tmp_path, PYTHONPATH=str(site), LOADED=str(loaded))
+    try:
+        cluster.worker("edge-1")
+        wait_until(lambda: cluster.client.devices() != [] or loaded.exists(), description="it does something")
+        assert loaded.exists()
+        cluster.ready()
+    finally:
+        cluster.close()
