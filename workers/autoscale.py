@@ -15,6 +15,7 @@ from celery import Celery
 from config.groups import DistributedSettings
 from config.queues import device_queue
 from executor.cli.scale_file import change_scale, read_scale
+from executor.model.device import Announcement
 from executor.model.errors import RexError
 from executor.policies.scaling import Bounds, Load, Past, decide
 
@@ -37,7 +38,7 @@ class Queues(Protocol):
 
 
 class ScalingLedger(Protocol):
-    def workers(self) -> Mapping[str, Mapping[str, Any]]: ...
+    def workers(self) -> Mapping[str, Announcement]: ...
     def busy(self) -> Mapping[str, int]: ...
     def head(self, execution: str) -> Mapping[str, str]: ...
     def actions(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, dict[str, str]]: ...
@@ -111,11 +112,11 @@ class Autoscaler:
         workers, busy = self._ledger.workers(), self._ledger.busy()
         waiting = self._queues.waiting(scale)
         for device, wanted in scale.items():
-            mine = {name: worker for name, worker in workers.items() if device in worker["devices"]}
+            mine = {name: worker for name, worker in workers.items() if device in worker.devices}
             load = Load(
                 wanted=wanted,
                 registered=len(mine),
-                room=max((int(worker["concurrency"]) for worker in mine.values()), default=1),
+                room=max((worker.concurrency for worker in mine.values()), default=1),
                 running=sum(busy.get(name, 0) for name in mine),
                 waiting=waiting[device].messages,
                 oldest_s=self._age_s(waiting[device]),

@@ -56,7 +56,7 @@ def _wait(client: ResolutionClient, state_dir: Path, device: str, number: int, p
     while True:
         told = running_cluster(state_dir) or {}
         wanted = told.get("wanted", {}).get(device, 0)
-        registered = sum(device in worker["devices"] for worker in client.devices())
+        registered = sum(device in worker["devices"] for worker in client.workers())
         if wanted == number == registered:
             return True
         if time.monotonic() > until:

@@ -28,7 +28,7 @@ def rex(tmp_path: Path) -> Iterator[Rex]:
 
 
 def workers(client: ResolutionClient) -> int:
-    return sum("edge-1" in worker["devices"] for worker in client.devices())
+    return sum("edge-1" in worker["devices"] for worker in client.workers())
 
 
 def test_load_makes_it_grow_and_quiet_shrinks_it(rex: Rex) -> None:
@@ -49,7 +49,7 @@ def test_load_makes_it_grow_and_quiet_shrinks_it(rex: Rex) -> None:
         wait_until(lambda: workers(client) == 1, description="it has shrunk again", timeout_s=40)
         assert client.submit(strategy("after", [action("after", effects)]))
         wait_until(lambda: "do:after" in effects.lines(), description="the one that is left works")
-        assert not [worker for worker in client.devices() if "edge-2" in worker["devices"]]
+        assert not [worker for worker in client.workers() if "edge-2" in worker["devices"]]
         client.close()
 
 
@@ -78,7 +78,7 @@ def test_a_worker_is_announced_when_its_action_types_are_loaded(tmp_path: Path) 
     cluster = Cluster(tmp_path, PYTHONPATH=str(site), LOADED=str(loaded))
     try:
         cluster.worker("edge-1")
-        wait_until(lambda: cluster.client.devices() != [] or loaded.exists(), description="it does something")
+        wait_until(lambda: cluster.client.workers() != [] or loaded.exists(), description="it does something")
         assert loaded.exists()
         cluster.ready()
     finally:

@@ -11,6 +11,7 @@ from executor.distribution import Context, DistributedCoordinator, Distribution
 from executor.distribution.failing import fate_of
 from executor.documents import load_data
 from executor.ledger.memory import MemoryLedger
+from executor.model.device import Announcement
 from executor.model.errors import RexError, UnknownExecution
 from executor.model.execution import Claimed
 from executor.resolution import ResolutionExecutor
@@ -29,7 +30,7 @@ class House:
     def __init__(self) -> None:
         self.ledger = MemoryLedger()
         for device in ("edge-1", "edge-2"):
-            told = {"devices": [device], "actions": ["wait"], "concurrency": 4}
+            told = Announcement(devices=(device,), actions=("wait",), concurrency=4)
             self.ledger.register(f"w-{device}", told)
         self.catalogue = InstalledCatalogue()
         self.coordinator = DistributedCoordinator(self.ledger, Settings())
