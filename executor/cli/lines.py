@@ -28,11 +28,25 @@ def _said(name: str, data: dict[str, Any]) -> str:
             return _OF_ROLLBACK[rest[0]](data)
         status = f" ({data['status']})" if "status" in data else ""
         return f"rollback {rest[0]}{status}{because}"
+    if subject == "distributed":
+        return _distributed(rest[1], data)
     if rest[0] == "stopping":
         return f"execution {_STOPS.get(data['mode'], 'stopping')}{because}"
     if reason.startswith(rest[0]):  # "cancelled: Ctrl-C"
         return f"execution {_one_line(reason)}"
     return f"execution {rest[0]}{because}"
+
+
+def _distributed(what: str, data: dict[str, Any]) -> str:
+    """What a large fleet has to say does not stand in the common stream, and does not fit into a line."""
+    if what == "started":
+        listed = data.get("devices", [])
+        return _one_line(f"execution on {len(listed)} devices: {', '.join(listed)}")
+    fared = (
+        f"{device} " + ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in sorted(counts.items()))
+        for device, counts in sorted(data.get("results", {}).items())
+    )
+    return _one_line(f"execution on its devices: {'; '.join(fared)}")
 
 
 def _waiting(data: dict[str, Any]) -> str:
