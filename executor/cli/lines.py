@@ -18,18 +18,16 @@ def line_of(event: dict[str, Any]) -> str | None:
 
 
 def _said(name: str, data: dict[str, Any]) -> str:
+    if name in _TOLD:
+        return _TOLD[name](data)
     subject, *rest = name.split(":")
     reason = _cause(data) if rest[0] != "action" else reason_of(data)
     because = f": {_one_line(reason)}" if reason else ""
     if rest[0] == "action":
         return _action(subject, rest[1], data, because)
     if subject == "rollback":
-        if rest[0] in _OF_ROLLBACK:
-            return _OF_ROLLBACK[rest[0]](data)
         status = f" ({data['status']})" if "status" in data else ""
         return f"rollback {rest[0]}{status}{because}"
-    if subject == "distributed":
-        return _distributed(rest[1], data)
     if rest[0] == "stopping":
         return f"execution {_STOPS.get(data['mode'], 'stopping')}{because}"
     if reason.startswith(rest[0]):  # "cancelled: Ctrl-C"
@@ -37,11 +35,12 @@ def _said(name: str, data: dict[str, Any]) -> str:
     return f"execution {rest[0]}{because}"
 
 
-def _distributed(what: str, data: dict[str, Any]) -> str:
-    """What a large fleet has to say does not stand in the common stream, and does not fit into a line."""
-    if what == "started":
-        listed = data.get("devices", [])
-        return _one_line(f"execution on {len(listed)} devices: {', '.join(listed)}")
+def _on_devices(data: dict[str, Any]) -> str:
+    listed = data.get("devices", ())  # what is too large for the common stream is left out there
+    return _one_line(f"execution on {len(listed)} devices: {', '.join(listed)}")
+
+
+def _fared(data: dict[str, Any]) -> str:
     fared = (
         f"{device} " + ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in sorted(counts.items()))
         for device, counts in sorted(data.get("results", {}).items())
@@ -66,7 +65,13 @@ def _planned(data: dict[str, Any]) -> str:
     return f"rollback by {chosen.get('mechanism', 'its plan')}, {data.get('steps', 0)} steps{_one_line(why)}"
 
 
-_OF_ROLLBACK = {"waiting": _waiting, "chosen": _chosen, "planned": _planned}
+_TOLD = {
+    "rollback:waiting": _waiting,
+    "rollback:chosen": _chosen,
+    "rollback:planned": _planned,
+    "distributed:execution:started": _on_devices,
+    "distributed:execution:completed": _fared,
+}
 
 
 def _cause(data: dict[str, Any]) -> str:
