@@ -21,6 +21,8 @@ MAX_DEVICES = 10_000
 WAIT_S = 5.0
 """Default of ``distributed.synchronization_interval``."""
 _LOOK_S = 0.05
+_KNOWS_STATES = 2
+"""Protocol from which on workers take documents."""
 _DEVICE: TypeAdapter[str] = TypeAdapter(DeviceId)
 
 
@@ -121,15 +123,20 @@ def _checked(devices: Iterable[str]) -> list[str]:
     return listed
 
 
-def _served(ledger: StatesLedger) -> set[str]:
-    return {device for worker in ledger.workers().values() for device in worker.devices}
+def _served(ledger: StatesLedger) -> dict[str, int]:
+    """The devices that are served, each with the newest protocol that a worker of it speaks."""
+    found: dict[str, int] = {}
+    for worker in ledger.workers().values():
+        for device in worker.devices:
+            found[device] = max(found.get(device, 0), worker.protocol)
+    return found
 
 
 def _missing(known: Mapping[str, Known], wanted: Mapping[str, int]) -> list[str]:
     return [name for name, version in wanted.items() if known[name].acknowledged < version]
 
 
-def _told(version: int, known: Mapping[str, Known], wanted: Mapping[str, int], served: set[str]) -> Json:
+def _told(version: int, known: Mapping[str, Known], wanted: Mapping[str, int], served: Mapping[str, int]) -> Json:
     missing = _missing(known, wanted)
     rows = {
         name: {
@@ -142,9 +149,11 @@ def _told(version: int, known: Mapping[str, Known], wanted: Mapping[str, int], s
     return {"version": version, "complete": not missing, "devices": rows, "missing": missing}
 
 
-def _reason(name: str, known: Known, wanted: int, served: set[str]) -> str:
+def _reason(name: str, known: Known, wanted: int, served: Mapping[str, int]) -> str:
     if known.version > wanted:
         return f"a newer document, version {known.version}, has taken its place"
     if name not in served:
         return f"no worker serves it; it gets the document when one does: `rex worker --device {name}`"
+    if served[name] < _KNOWS_STATES:
+        return "its worker is of a release that knows no documents; it gets it from a newer one"
     return "its worker has not acknowledged it in time; its log says why, if it cannot write"

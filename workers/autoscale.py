@@ -16,7 +16,7 @@ from config.groups import DistributedSettings
 from config.queues import device_queue
 from executor.cli.scale_file import change_scale, read_scale
 from executor.model.device import Announcement
-from executor.model.errors import RexError
+from executor.model.errors import RexError, Unreachable
 from executor.policies.scaling import Bounds, Load, Past, decide
 
 _log = logging.getLogger("rex.autoscale")
@@ -49,18 +49,29 @@ class BrokerQueues:
     """The queues of a Redis or Valkey broker, as a local cluster has it."""
 
     def __init__(self, app: Celery) -> None:
-        self._app = app
+        self._connection = app.connection_for_read()
 
     def waiting(self, devices: Iterable[str]) -> dict[str, Waiting]:
-        """What stands in the queue of each device."""
+        """What stands in the queue of each device.
+
+        Raises:
+            Unreachable: the server does not answer.
+        """
         listed = list(devices)
-        with self._app.connection_for_read() as connection, connection.channel() as channel:
-            pipe = channel.client.pipeline(transaction=False)
+        try:
+            pipe = self._connection.default_channel.client.pipeline(transaction=False)
             for device in listed:
                 pipe.llen(device_queue(device))
                 pipe.lindex(device_queue(device), -1)
             rows = pipe.execute()
+        except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
+            self._connection.release()  # the next look connects anew
+            raise Unreachable(f"the queues cannot be read: {error}") from error
         return {device: Waiting(rows[2 * n], _actions_in(rows[2 * n + 1])) for n, device in enumerate(listed)}
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.release()
 
 
 def _actions_in(raw: Any) -> tuple[str, int, tuple[str, ...]] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.cluster import Cluster, action, strategy
+from support.commands import Rex
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -133,3 +134,46 @@ def test_placement_gives_nothing_to_a_worker_that_is_about_to_end(cluster: Clust
     assert cluster.client.status(execution)["finished_at"] is None
     cluster.gone("one")
     judge(cluster, [execution])
+
+
+def test_one_that_is_killed_while_it_ends_is_noticed_as_any_other(cluster: Cluster) -> None:
+    """It is announced no more, and still watched: what it ran goes on with the other one, long before any deadline."""
+    repeatable = {"idempotent": True, "timeout": "60s"}
+    slow = action("slow", cluster.effects, then=f"test -e {cluster.folder}/go || sleep 30", **repeatable)
+    execution = cluster.client.submit(strategy("slow", [slow, action("next", cluster.effects)]))
+    wait_until(lambda: cluster.effects.lines() == ["do:slow"], description="it runs")
+    (holder,) = [worker["pid"] for worker in cluster.client.workers() if worker["busy"]]
+    name = next(one for one, process in cluster.processes.items() if process.pid == holder)
+    (cluster.folder / "go").touch()
+    cluster.kill(name, signal.SIGTERM)
+    wait_until(lambda: holder not in pids(cluster), description="it is announced no more")
+    cluster.kill(name)
+    cluster.gone(name)
+    report = cluster.result(execution, timeout_s=20)
+    assert report["status"] == "completed", report
+    assert Counter(cluster.effects.lines()) == {"do:slow": 2, "do:next": 1}
+    assert interruptions(cluster, execution) == ["execution:action:interrupted"]
+
+
+def pids(cluster: Cluster) -> list[int]:
+    return [worker["pid"] for worker in cluster.client.workers()]
+
+
+def test_a_second_signal_ends_it_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    """`rex worker`, with an action that would take longer: status 0, and the rest is as with any death."""
+    (tmp_path / "rex").mkdir()
+    rex = Rex(tmp_path / "rex")
+    try:
+        process = rex.start("worker", "--device", "edge-3", REX_BROKER_URL=cluster.server.url)
+        assert process.stdout is not None
+        assert "serving edge-3" in process.stdout.readline()
+        long = action("long", cluster.effects, then="sleep 30", device="edge-3")
+        cluster.client.submit(strategy("long", [long]))
+        wait_until(lambda: cluster.effects.lines() == ["do:long"], description="it runs")
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: len(pids(cluster)) == 3, description="it is about to leave")
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=5) == 0
+    finally:
+        rex.close()

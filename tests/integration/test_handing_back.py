@@ -10,6 +10,7 @@ from kombu import Connection, Consumer, Producer, Queue, transport
 from support.server import Server
 
 from config.celery import transport_options
+from executor.model.errors import Unreachable
 from workers.autoscale import BrokerQueues, Waiting
 from workers.broker import install_surviving_transport, stop_fetching
 from workers.publisher import BatchingCelery
@@ -98,4 +99,10 @@ def test_what_waits_in_a_queue(valkey: Server) -> None:
         with valkey.client() as client:
             client.rpush("device.edge-2", nonsense)
         assert queues.waiting(["edge-2"])["edge-2"].first is None
+    with valkey.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    with suppress(Unreachable):  # the connection was lost; the next look makes another
+        queues.waiting(["edge-1"])
+    assert queues.waiting(["edge-1"])["edge-1"].messages == 3
+    queues.close()
     app.close()

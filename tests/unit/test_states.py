@@ -11,7 +11,7 @@ from executor.states import MAX_STATE_BYTES, state_text, synchronize_state
 
 def serve(ledger: MemoryLedger, *devices: str) -> None:
     for device in devices:
-        ledger.register(f"w-{device}", Announcement(devices=(device,)))
+        ledger.register(f"w-{device}", Announcement(devices=(device,), protocol=2))
 
 
 def test_equal_content_is_equal_text() -> None:
@@ -66,6 +66,13 @@ def test_who_has_not_acknowledged_is_named_with_the_reason() -> None:
     assert told["devices"]["edge-1"] == {"version": 1, "acknowledged": True, "reason": None}
     assert "has not acknowledged it in time" in told["devices"]["edge-2"]["reason"]
     assert "rex worker --device edge-3" in told["devices"]["edge-3"]["reason"]
+
+
+def test_a_worker_of_the_release_before_is_named_as_such() -> None:
+    ledger = MemoryLedger()
+    ledger.register("w1", Announcement(devices=("edge-1",), protocol=1))
+    told = synchronize_state(ledger, ["edge-1"], {"a": 1}, timeout_s=0)
+    assert "of a release that knows no documents" in told["devices"]["edge-1"]["reason"]
 
 
 def test_a_newer_document_is_the_reason_why_an_older_one_never_arrives() -> None:
