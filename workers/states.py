@@ -1,6 +1,7 @@
 """The documents of this worker's devices: fetched when there is news, written to disk, acknowledged."""
 
 import contextlib
+import copy
 import fcntl
 import json
 import logging
@@ -66,8 +67,8 @@ class DeviceStates:
                 self._changed.notify_all()
 
     def of(self, device: str) -> Json:
-        """The document of one of our devices; empty where it has none."""
-        return self._documents.get(device, {})
+        """The document of one of our devices, for whoever asks to keep; empty where it has none."""
+        return copy.deepcopy(self._documents.get(device, {}))
 
     def _run(self) -> None:
         while True:

@@ -46,6 +46,7 @@ def test_news_is_fetched_and_the_same_news_is_not(ledger: MemoryLedger, tmp_path
     ledger.synchronize(["edge-1"], '{"a":1}')
     mine.notice(1)
     wait_until(lambda: acknowledged(ledger) == 1, description="it is acknowledged")
+    mine.of("edge-1")["a"] = "spoiled by an action"
     assert mine.of("edge-1") == {"a": 1}
     mine.stop()
 
