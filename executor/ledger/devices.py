@@ -104,21 +104,14 @@ class DeviceReading(LedgerReading):
         return [event_of(FLEET, entry, fields) for entry, fields in entries_of(reply)]
 
     def _running(self, workers: Mapping[str, Announcement]) -> dict[str, int]:
-        """How many actions run on each device; a worker of several is asked what each of its actions is for."""
-        names = [name for name, worker in workers.items() if worker.devices]
+        """How many actions run on each device."""
+        found: dict[str, int] = {}
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
-            for name in names:
+            for name in workers:
                 pipe.smembers(self._key("L", name))
-            held: list[tuple[str, str]] = []
-            found: dict[str, int] = {}
-            for name, leases in zip(names, pipe.execute() if names else [], strict=True):
-                if len(workers[name].devices) == 1:
-                    device = workers[name].devices[0]
-                    found[device] = found.get(device, 0) + len(leases)
-                else:
-                    held += [(name, member) for member in leases]
-            for _, member in held:
+            held = [member for leases in (pipe.execute() if workers else []) for member in leases]
+            for member in held:
                 pipe.hget(self._key("a", *member.split("|", 2)), "device")
             for device in pipe.execute() if held else []:
                 if device is not None:

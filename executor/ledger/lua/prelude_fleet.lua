@@ -21,12 +21,15 @@ local function topology_changed(joined, left)
   end
 end
 
--- Takes a worker out of everything that knows it. Answers its host, and the devices that nobody serves now.
-local function remove_worker(I)
-  local told = object(redis.call('HGET', key('workers'), I) or redis.call('HGET', key('leaving'), I))
+local function announcement_of(I)
+  return object(redis.call('HGET', key('workers'), I) or redis.call('HGET', key('leaving'), I))
+end
+
+-- A worker serves no more what it announced, but for what it keeps. Answers the devices that nobody serves now.
+local function withdraw(I, told, keeps)
   local left = {}
   for _, D in ipairs(type(told.devices) == 'table' and told.devices or {}) do
-    if type(D) == 'string' and redis.call('SREM', key('serving', D), I) == 1
+    if type(D) == 'string' and not keeps[D] and redis.call('SREM', key('serving', D), I) == 1
         and redis.call('SCARD', key('serving', D)) == 0 then
       left[#left + 1] = D
       local owner = object(redis.call('HGET', key('owner'), D))
@@ -34,6 +37,13 @@ local function remove_worker(I)
         ',"left_ms":' .. NOW .. '}')
     end
   end
+  return left
+end
+
+-- Takes a worker out of everything that knows it. Answers its host, and the devices that nobody serves now.
+local function remove_worker(I)
+  local told = announcement_of(I)
+  local left = withdraw(I, told, {})
   redis.call('SADD', key('sweep'), I)
   redis.call('HDEL', key('W'), I)
   redis.call('HDEL', key('vitals'), I)

@@ -84,7 +84,7 @@ class MemoryDevices(MemoryReading):
     def _running(self) -> dict[str, int]:
         """How many actions run on each device."""
         found: dict[str, int] = {}
-        for worker in self._store.workers:
+        for worker in self.workers():
             for execution, generation, action in self._store.leases.get(worker, ()):
                 device = self._store.executions[execution].action(generation, action).get("device")
                 if device is not None:
