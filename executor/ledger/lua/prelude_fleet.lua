@@ -51,3 +51,13 @@ local function remove_worker(I)
   if redis.call('HDEL', key('workers'), I) + redis.call('HDEL', key('leaving'), I) > 0 then topology_changed({}, left) end
   return text_of(told.host), left
 end
+
+-- Whether a living worker announces a device; one of the release before stands in no index.
+local function announced(D)
+  if redis.call('SCARD', key('serving', D)) > 0 then return true end
+  for _, text in ipairs(redis.call('HVALS', key('workers'))) do
+    local devices = object(text).devices
+    for _, one in ipairs(type(devices) == 'table' and devices or {}) do if one == D then return true end end
+  end
+  return false
+end
