@@ -91,9 +91,10 @@ class RollbackSettings(_Group):
 class Thresholds(_Group):
     """Where monitoring raises its voice."""
 
-    cpu: int = _later(80)
-    memory: int = _later(80)
-    latency: Length = _later(timedelta(seconds=1))
+    cpu: int = _field(80, "A device whose host uses more percent of its CPU is degraded.", ge=1, le=100)
+    memory: int = _field(80, "The same for memory.", ge=1, le=100)
+    disk: int = _field(90, "The same for the file system of its state directory.", ge=1, le=100)
+    latency: Positive = _field(timedelta(seconds=1), "A device whose renewals take longer is degraded.")
 
 
 class MonitoringSettings(_Group):
@@ -111,6 +112,38 @@ class SecuritySettings(_Group):
     strict_validation: bool = _later(True)
     user_approval_timeout: Positive = _later(timedelta(minutes=5))
     audit_level: Literal["minimal", "standard", "detailed"] = _later("detailed")
+
+
+class HeartbeatCheck(_Group):
+    """Does a worker renew?"""
+
+    interval: Positive = _field(timedelta(milliseconds=500), "How often it is looked at.")
+    timeout: Positive = _field(timedelta(seconds=1), "The longest silence.")
+    retries: int = _field(2, "So many looks in a row change the state of the device.", ge=1, le=100)
+
+
+class CapabilityCheck(_Group):
+    """Can a worker do what it announced?"""
+
+    interval: Positive = _field(timedelta(seconds=10), "How often it is looked at.")
+    timeout: Positive = _field(timedelta(seconds=60), "A worker that said nothing for so long is degraded.")
+    retries: int = _field(1, "So many looks in a row change the state of the device.", ge=1, le=100)
+
+
+class PerformanceCheck(_Group):
+    """Do a worker's attempts succeed, and does the ledger answer it in time?"""
+
+    interval: Positive = _field(timedelta(seconds=5), "How often it is looked at.")
+    timeout: Positive = _field(timedelta(seconds=15), "A worker that did not say for so long is degraded.")
+    retries: int = _field(2, "So many looks in a row change the state of the device.", ge=1, le=100)
+
+
+class ResourceCheck(_Group):
+    """Has a worker's host CPU, memory and disk left?"""
+
+    interval: Positive = _field(timedelta(seconds=5), "How often it is looked at.")
+    timeout: Positive = _field(timedelta(seconds=15), "A worker that did not say for so long is degraded.")
+    retries: int = _field(3, "So many looks in a row change the state of the device.", ge=1, le=100)
 
 
 class DistributedSettings(_Group):
@@ -138,6 +171,13 @@ class DistributedSettings(_Group):
     scale_depth: int = _field(10, "Messages that wait, for each process, from which on there are too few.", ge=1)
     scale_wait: Positive = _field(timedelta(seconds=2), "When an action waits longer for a worker, there are too few.")
     scale_idle: Positive = _field(timedelta(seconds=30), "After so long with room to spare one process ends.")
+    health_heartbeat: HeartbeatCheck = HeartbeatCheck()
+    health_capability: CapabilityCheck = CapabilityCheck()
+    health_performance: PerformanceCheck = PerformanceCheck()
+    health_resource: ResourceCheck = ResourceCheck()
+    health_failures: int = _field(
+        50, "A device of whose last attempts so many percent failed is degraded.", ge=1, le=100
+    )
     durability: Literal["process", "power"] = _field(
         "process", "What the ledger survives: the death of processes, or a power cut as well (slower)."
     )

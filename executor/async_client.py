@@ -75,3 +75,9 @@ class AsyncResolutionClient:
 
     async def devices(self, queues: "Queues | None" = None) -> Rows:
         return await asyncio.to_thread(self._client.devices, queues)
+
+    async def drain(self, device: str, *, reason: str = "", by: str = "") -> bool:
+        return await asyncio.to_thread(self._client.drain, device, reason=reason, by=by)
+
+    async def undrain(self, device: str, *, by: str = "") -> int | None:
+        return await asyncio.to_thread(self._client.undrain, device, by=by)

@@ -331,3 +331,32 @@ class ResolutionClient:
             queues: tells how many messages wait, where broker and ledger are two servers.
         """
         return [device.told() for device in self._ledger.devices(queues)]
+
+    def drain(self, device: str, *, reason: str = "", by: str = "") -> bool:
+        """Give a device nothing new: what runs there finishes, what was to come waits or goes elsewhere. What is taken
+        back is taken back there all the same.
+
+        Args:
+            device: its id.
+            reason: shown to whoever looks at devices.
+            by: who asks; kept with the device.
+
+        Returns:
+            False where it was drained before.
+
+        Raises:
+            UnknownDevice: there is none of that name.
+            Unreachable: the ledger does not answer.
+        """
+        return self._ledger.drain(device, by=by or self._name, reason=reason)
+
+    def undrain(self, device: str, *, by: str = "") -> int | None:
+        """Give a device work again, and send out what waits for it.
+
+        Returns:
+            How many messages went out; None where it was not drained.
+
+        Raises:
+            UnknownDevice, Unreachable: as for `drain`.
+        """
+        return self._ledger.undrain(device, by=by or self._name)

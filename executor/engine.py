@@ -27,7 +27,7 @@ from executor.model.errors import (
 )
 from executor.model.execution import Claimed, Ended
 from executor.model.plan import Call
-from executor.parameters import checked_parameters, rendered, values_of
+from executor.parameters import Here, checked_parameters, rendered, values_of
 from executor.policies.classification import classify
 from executor.policies.retry import delay_s, worth_retrying
 from executor.ports import ActionCatalogue, Holding, Performer, UndoRecords
@@ -78,17 +78,21 @@ class ExecutionEngine:
         undo_records: UndoRecords,
         *,
         chance: random.Random | None = None,
+        here: Here | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._performer = performer
         self._undo_records = undo_records
+        self._here = here or Here()
         self._chance = chance or random.Random()  # noqa: S311 - jitter is no secret
 
     def execute_action(self, claimed: Claimed, hold: Holding) -> Ended:
         """Run one attempt and say how it ended; every failure becomes an `Ended`, so that every attempt is settled."""
         step = claimed.step
         # the lease allows for the fallback too, which has a time of its own
-        attempt = _Attempt(claimed, hold, values_of(claimed), hold.ends_at - (step.timeout_s if step.fallback else 0))
+        attempt = _Attempt(
+            claimed, hold, values_of(claimed, self._here), hold.ends_at - (step.timeout_s if step.fallback else 0)
+        )
         try:
             if step.purpose == "undo":
                 return self._undo(attempt)

@@ -1,6 +1,7 @@
 """The parameters of a claimed action: its expressions evaluated, then checked by the model of its type."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,14 +14,22 @@ from executor.model.plan import Call
 from executor.model.secrets import SCHEME
 
 
-def values_of(claimed: Claimed) -> Json:
+@dataclass(frozen=True)
+class Here:
+    """What expressions may know of the device that they are evaluated on."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    capabilities: tuple[str, ...] = ()
+
+
+def values_of(claimed: Claimed, here: Here) -> Json:
     """What the expressions of a claimed action may read."""
     step = claimed.step
     values: Json = {
         "inputs": claimed.inputs,
         "context": claimed.context,
         "actions": dict(claimed.reads),
-        "device": {"id": step.device, "labels": {}, "capabilities": []},
+        "device": {"id": step.device, "labels": dict(here.labels), "capabilities": list(here.capabilities)},
         "execution": {"id": claimed.execution, "strategy": claimed.strategy, "attempt": claimed.attempt},
     }
     if step.purpose == "undo":

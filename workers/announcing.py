@@ -17,6 +17,7 @@ import executor
 from config.queues import device_of
 from executor.model.device import PROTOCOL, Announcement, Vitals, parse_capabilities, parse_labels
 from executor.model.errors import DeviceTaken, SettingsInvalid
+from executor.parameters import Here
 
 _log = logging.getLogger("rex.worker")
 
@@ -91,16 +92,12 @@ def announcement(
     """
     devices = tuple(device for queue in queues if (device := device_of(queue)) is not None)
     agents = {device: kind for device, kind in agents_of(environ).items() if device in devices}
-    try:
-        labels = parse_labels(_listed(environ, "REX_LABELS"))
-        capabilities = parse_capabilities(_listed(environ, "REX_CAPABILITIES"))
-    except ValueError as error:
-        raise SettingsInvalid(f"REX_LABELS, REX_CAPABILITIES: {error}") from None
+    here = here_of(environ)
     return Announcement(
         devices=devices,
         agents=agents,
-        labels=labels,
-        capabilities=capabilities,
+        labels=here.labels,
+        capabilities=here.capabilities,
         actions=tuple(sorted(actions)) if devices else (),
         queues=tuple(queues),
         concurrency=concurrency,
@@ -115,6 +112,20 @@ def announcement(
         clients=(f"rex:{incarnation}", f"w:{incarnation}"),
         since_ms=now_ms,
     )
+
+
+def here_of(environ: Mapping[str, str]) -> Here:
+    """Labels and capabilities of our devices.
+
+    Raises:
+        SettingsInvalid: they are nonsense.
+    """
+    try:
+        return Here(
+            parse_labels(_listed(environ, "REX_LABELS")), parse_capabilities(_listed(environ, "REX_CAPABILITIES"))
+        )
+    except ValueError as error:
+        raise SettingsInvalid(f"REX_LABELS, REX_CAPABILITIES: {error}") from None
 
 
 def agents_of(environ: Mapping[str, str]) -> dict[str, str]:

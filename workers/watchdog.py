@@ -14,6 +14,7 @@ from config.settings import Settings
 from executor.ledger.valkey import ValkeyLedger
 from executor.model.device import Announcement
 from executor.model.errors import TIMEOUT, ActionTimedOut, Interrupted, RexError
+from workers.health import HealthWatch
 from workers.stages import StageWatch
 
 _log = logging.getLogger("rex.watchdog")
@@ -52,6 +53,10 @@ class _Pulse:
             elif now >= self.calm_until:
                 yield name, now - max(seen.moved_at, self.calm_until - SETTLE_DOWN_S)
 
+    def silence(self, now: float) -> dict[str, float]:
+        """For how many seconds each worker has been silent."""
+        return {name: now - seen.moved_at for name, seen in self.seen.items()}
+
     def calm(self, now: float) -> None:
         """Start all clocks anew."""
         self.calm_until = now + SETTLE_DOWN_S
@@ -73,6 +78,7 @@ class Watchdog:
         ledger: ValkeyLedger,
         messages: Messages,
         stages: StageWatch,
+        health: HealthWatch,
         settings: Settings,
         *,
         name: str,
@@ -82,12 +88,14 @@ class Watchdog:
             ledger: where it looks and acts.
             messages: the broker.
             stages: looks at open stages.
+            health: looks at devices.
             settings: its bounds.
             name: who it is, among the coordinators.
         """
         self._ledger = ledger
         self._messages = messages
         self._stages = stages
+        self._health = health
         self._settings = settings
         self._name = name
         self._pulse = _Pulse()
@@ -113,6 +121,7 @@ class Watchdog:
                 # whatever it is, the next turn tries again: a watchdog that has died helps nobody
                 _log.exception("a turn of the watchdog failed")
             self._pulse.calm(time.monotonic())
+            self._health.begin_anew()
 
     def _leads(self) -> bool:
         """Whether we lead; not when asking took so long that the server was away: then workers were silent too."""
@@ -124,6 +133,8 @@ class Watchdog:
         """One look at everything that is due."""
         now = time.monotonic()
         self._bury_the_dead(now)
+        if now >= self._pulse.calm_until:
+            self._health.look(self._pulse.silence(now))
         for what, every_s, act in (
             ("executions", 0.5, self._end_overdue),
             ("stages", 1.0, self._stages.look),

@@ -27,9 +27,10 @@ from executor.resolution import ResolutionExecutor
 from executor.task_names import CONCLUDE
 from rollback.manager import RollbackManager
 from rollback.stores import FileStore
-from workers.announcing import Gauge, Tally, agents_of, announcement, join
+from workers.announcing import Gauge, Tally, agents_of, announcement, here_of, join
 from workers.autoscale import Autoscaler, BrokerQueues
 from workers.broker import DeadLetters
+from workers.health import HealthWatch
 from workers.lease import Leases
 from workers.leaving import Leaving
 from workers.publisher import BatchingCelery, CeleryOutlet, Publisher
@@ -175,7 +176,7 @@ class Node:
             agents=self.agents,
             state_of=self._state_of,
         )
-        engine = ExecutionEngine(self.catalogue, performer, self.ledger)
+        engine = ExecutionEngine(self.catalogue, performer, self.ledger, here=here_of(os.environ))
         return Runner(self.ledger, engine, self.leases, self.tally, lambda: self.leaving.begun)
 
     @cached_property
@@ -224,7 +225,9 @@ class Node:
         publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
         letters = DeadLetters(self.app)
         stages = StageWatch(self.ledger, letters, self._publish_again, self.settings.distributed.device_wait)
-        watchdog = Watchdog(self.ledger, letters, stages, self.settings, name=self.incarnation)
+        watchdog = Watchdog(
+            self.ledger, letters, stages, HealthWatch(self.ledger, self.settings), self.settings, name=self.incarnation
+        )
         self._begin(publisher, watchdog)
         if os.environ.get("REX_LOCAL_CLUSTER"):
             state_dir, distributed = Path(self.settings.state_dir), self.settings.distributed

@@ -77,6 +77,38 @@ Agent = Annotated[
 ]
 
 
+def _label(text: str) -> str:
+    from executor.model.device import parse_labels
+
+    try:
+        parse_labels([text])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+Labels = Annotated[
+    list[Any] | None,
+    typer.Option("--label", metavar="NAME=VALUE", parser=_label, help="A label of the devices; repeatable."),
+]
+
+
+def _capability(text: str) -> str:
+    from executor.model.device import parse_capabilities
+
+    try:
+        parse_capabilities([text])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+Capabilities = Annotated[
+    list[Any] | None,
+    typer.Option("--capability", metavar="TEXT", parser=_capability, help="What the devices can do; repeatable."),
+]
+
+
 def seconds_of(wait: timedelta | None) -> float | None:
     """The length in seconds."""
     return None if wait is None else wait.total_seconds()

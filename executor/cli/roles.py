@@ -66,6 +66,27 @@ def coordinator(*, as_json: bool, config: Path | None) -> NoReturn:
     _become("coordinator", [], as_json=as_json, config=config, environ=_addressed(config))
 
 
+def announce(labels: Sequence[str], capabilities: Sequence[str]) -> None:
+    """Hand labels and capabilities on to the process that this one becomes, beside those of the environment.
+
+    Raises:
+        SettingsInvalid: a label has two values.
+    """
+    from executor.model.device import parse_capabilities, parse_labels
+
+    for name, given, parse in (
+        ("REX_LABELS", labels, parse_labels),
+        ("REX_CAPABILITIES", capabilities, parse_capabilities),
+    ):
+        listed = [part for part in os.environ.get(name, "").split(",") if part] + list(given)
+        try:
+            parse(listed)
+        except ValueError as error:
+            raise SettingsInvalid(f"{name}: {error}") from None
+        if listed:
+            os.environ[name] = ",".join(dict.fromkeys(listed))
+
+
 def _devices(devices: Sequence[str]) -> list[str]:
     return [part for device in dict.fromkeys(devices) for part in ("--device", device)]
 

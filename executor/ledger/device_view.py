@@ -25,6 +25,7 @@ class Known:
     running: Mapping[str, int]
     watched: bool
     """Whether a coordinator leads, and so keeps `health` true."""
+    now_ms: int
 
 
 def devices_of(known: Known, queued: Mapping[str, int]) -> list[Device]:
@@ -47,6 +48,7 @@ def _device(name: str, incarnations: list[str], known: Known, queued: int | None
     owner = known.owners.get(name, Owner())
     workers = tuple(_worker(one, known) for one in incarnations)
     health = _health(name, known, served=bool(told))
+    seen_ms = max((one.seen_ms for one in workers), default=owner.left_ms)
     busiest = [one.vitals.cpu_percent for one in workers if one.vitals is not None]
     return Device(
         device=name,
@@ -61,7 +63,8 @@ def _device(name: str, incarnations: list[str], known: Known, queued: int | None
         concurrency=sum(one.concurrency for one in told),
         queued=queued,
         cpu_percent=max(busiest, default=None),
-        seen_ms=max((one.seen_ms for one in workers), default=owner.left_ms),
+        seen_ms=seen_ms,
+        silent_s=max(0, known.now_ms - seen_ms) / 1000 if seen_ms else None,
         store=owner.store,
         hosts=tuple(sorted({one.host for one in told})) or ((owner.host,) if owner.host else ()),
         workers=workers,

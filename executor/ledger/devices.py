@@ -1,5 +1,6 @@
 """What can be read from the ledger about workers and devices; nothing here changes it."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from executor.ports import Queues
 
 _QUEUE = "device."
 """As `config.queues.device_queue` has it; that package may be somebody else's where a client reads."""
+_REFRESH_S = 5.0
 FLEET = "fleet"
 """Stands for the execution in the events of the fleet."""
 
@@ -26,24 +28,23 @@ class DeviceReading(LedgerReading):
         self._health = Told(Health, "the health")
         self._owners = Told(Owner, "the owner")
         self._drained = Told(Drained, "the drain")
-        self._living: tuple[object, dict[str, Announcement]] = (None, {})
+        self._living: tuple[object, float, dict[str, Announcement]] = (None, 0.0, {})
 
     def workers(self) -> dict[str, Announcement]:
         """Living workers by incarnation, as they announced themselves; nonsense is left out.
 
-        Asked for again and again, so what has not changed is not fetched: a counter tells, and the names, because
-        workers of the release before do not count.
+        Asked for again and again, so what has not changed is not fetched: a counter tells. Workers of the release
+        before do not count, and are seen a while later.
         """
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
             pipe.hget(self._key("fleet"), "workers")
-            pipe.hkeys(self._key("workers"))
-            counter, names = pipe.execute()
-            at, living = (counter, frozenset(names)), self._living
-            if living[0] != at:
+            pipe.hlen(self._key("workers"))
+            at, now, living = tuple(pipe.execute()), time.monotonic(), self._living
+            if living[0] != at or now > living[1] + _REFRESH_S:
                 raw: Any = self._client.hgetall(self._key("workers"))
-                living = self._living = (at, self._announced.read(raw))
-        return dict(living[1])
+                living = self._living = (at, now, self._announced.read(raw))
+        return dict(living[2])
 
     def vitals(self) -> dict[str, Vitals]:
         """How living workers fare, by incarnation."""
@@ -78,7 +79,7 @@ class DeviceReading(LedgerReading):
             watched = bool(self._client.exists(self._key("lead")))
         known = Known(
             workers, self.vitals(), self.seen(), self.health(), self.drained(), self.owners(),
-            self._running(workers), watched,
+            self._running(workers), watched, self.now_ms(),
         )  # fmt: skip
         names = {*known.owners, *known.drained, *(name for one in workers.values() for name in one.devices)}
         return devices_of(known, self.queued(names) if queues is None else queues.queued(names))
@@ -104,21 +105,14 @@ class DeviceReading(LedgerReading):
         return [event_of(FLEET, entry, fields) for entry, fields in entries_of(reply)]
 
     def _running(self, workers: Mapping[str, Announcement]) -> dict[str, int]:
-        """How many actions run on each device; a worker of several is asked what each of its actions is for."""
-        names = [name for name, worker in workers.items() if worker.devices]
+        """How many actions run on each device."""
+        found: dict[str, int] = {}
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
-            for name in names:
+            for name in workers:
                 pipe.smembers(self._key("L", name))
-            held: list[tuple[str, str]] = []
-            found: dict[str, int] = {}
-            for name, leases in zip(names, pipe.execute() if names else [], strict=True):
-                if len(workers[name].devices) == 1:
-                    device = workers[name].devices[0]
-                    found[device] = found.get(device, 0) + len(leases)
-                else:
-                    held += [(name, member) for member in leases]
-            for _, member in held:
+            held = [member for leases in (pipe.execute() if workers else []) for member in leases]
+            for member in held:
                 pipe.hget(self._key("a", *member.split("|", 2)), "device")
             for device in pipe.execute() if held else []:
                 if device is not None:

@@ -1,15 +1,16 @@
 """What workers and coordinators do with the ledger besides actions: live, die, lead, and send the outbox."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from executor.ledger.connection import reachable
 from executor.ledger.devices import DeviceReading
 from executor.ledger.reading import PREFIX
 from executor.ledger.scripts import Scripts
-from executor.ledger.wire import Lease, lease, outgoing, registered, vitals_text
-from executor.model.device import Announcement, Vitals
+from executor.ledger.wire import Lease, health_text, lease, outgoing, registered, vitals_text
+from executor.model.device import Announcement, Health, Vitals
+from executor.model.errors import UnknownDevice
 from executor.model.execution import Claimed, Outgoing
 from executor.model.state import Renewed
 from executor.ports import Outlet
@@ -86,6 +87,46 @@ class FleetLedger(DeviceReading):
         """All messages of a dead worker are back in their queues, and it holds nothing."""
         with reachable(self.url):
             self._client.srem(self._key("sweep"), incarnation)
+
+    # -- devices ------------------------------------------------------------------------------------------------------
+
+    def judge(self, changes: Mapping[str, tuple[str, Health]]) -> set[str]:
+        """Write what is thought of devices, and tell what has changed.
+
+        Args:
+            changes: by device the state that it had so far (empty: none), and its health now.
+
+        Returns:
+            Devices of which somebody else thought otherwise: of these nothing was written.
+        """
+        flat = [part for device, (was, now) in changes.items() for part in (device, was, health_text(now))]
+        return set(self._call("judge", *flat)[1]) if flat else set()
+
+    def drain(self, device: str, *, by: str, reason: str = "") -> bool:
+        """Give a device nothing new; False where that was so before.
+
+        Raises:
+            UnknownDevice: there is none of that name.
+        """
+        got = self._call("drain", device, by, reason)[0]
+        if got == "unknown":
+            raise UnknownDevice(device, self.owners())
+        return bool(got == "ok")
+
+    def undrain(self, device: str, *, by: str) -> int | None:
+        """Give a device work again; returns how many parked messages went out, None where it was not drained.
+
+        Raises:
+            UnknownDevice: there is none of that name.
+        """
+        got = self._call("undrain", device, by)
+        if got[0] == "unknown":
+            raise UnknownDevice(device, self.owners())
+        return int(got[1]) if got[0] == "ok" else None
+
+    def forget_devices(self, age_s: float, devices: Iterable[str]) -> None:
+        """Forget those of these devices that nobody has served for so long, and nobody has drained."""
+        self._call("forget_device", round(age_s * 1000), *devices)
 
     # -- outbox -------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from executor.model.device import Announcement, Vitals
+from executor.model.device import Announcement, Health, Vitals
 from executor.model.errors import DeclaredDead, DeviceTaken, IncompatibleVersion
 from executor.model.execution import FINAL, Answer, Claimed, Ended, Outgoing, readable
 from executor.model.plan import Plan, Step, rules
@@ -114,6 +114,11 @@ def registered(incarnation: str, announced: Announcement, got: list[Any]) -> Non
         raise IncompatibleVersion(announced.protocol, announced.version, int(got[1]))
     if got[0] == "fenced":
         raise DeclaredDead(incarnation)
+
+
+def health_text(health: Health) -> str:
+    """As the scripts store it; since when it is so, they add themselves."""
+    return health.model_dump_json(exclude={"since_ms"})
 
 
 def vitals_text(vitals: Vitals | None) -> str:

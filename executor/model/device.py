@@ -162,6 +162,8 @@ class Device(_Told):
     """Of the busiest of its hosts; None: not heard yet."""
     seen_ms: int = 0
     """When one of its workers was last heard, by the server's clock; 0: never."""
+    silent_s: float | None = None
+    """How long ago that is; None: never."""
     store: str = ""
     hosts: tuple[str, ...] = ()
     workers: tuple[ServingWorker, ...] = ()

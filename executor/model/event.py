@@ -76,6 +76,7 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+_THOUGHT = {"device": "its id", "state": "healthy, degraded, unhealthy or unknown", "reasons": "in plain words"}
 _OF_DEVICES = (
     Event(
         "distributed:topology:changed",
@@ -96,6 +97,32 @@ _OF_DEVICES = (
             "store": "id of the new store",
             "former": "`host` and `store`",
         },
+    ),
+    Event(
+        "distributed:device:available",
+        "A device may be given work again: it was not known, not served, or unhealthy.",
+        _THOUGHT,
+    ),
+    Event(
+        "distributed:device:unavailable",
+        "A device is unhealthy, or nobody serves it any more.",
+        _THOUGHT,
+    ),
+    Event(
+        "distributed:device:drained",
+        "A person or a service has a device given nothing new.",
+        {"device": "its id", "by": "who", "reason": "why; may be empty"},
+    ),
+    Event("distributed:device:undrained", "A device is given work again.", {"device": "its id", "by": "who"}),
+    Event(
+        "system:resource:depleted",
+        "A device uses more of a resource than its threshold.",
+        {"device": "its id", "resource": "`cpu`, `memory` or `disk`", "percent": "used", "threshold": "percent"},
+    ),
+    Event(
+        "system:resource:available",
+        "It uses less again.",
+        {"device": "its id", "resource": "`cpu`, `memory` or `disk`"},
     ),
 )
 

@@ -25,6 +25,7 @@ from support.plans import plans
 from support.server import Server
 from support.twins import QUESTIONS, Invariants, Twins, finish
 
+from executor.model.device import Announcement, Vitals
 from executor.model.execution import FINAL, TERMINAL, Claimed, Ended
 from executor.model.plan import Plan, Step
 from executor.model.rollback import Choices, RollbackRequest
@@ -182,9 +183,10 @@ class LedgerModel(RuleBasedStateMachine):
         self.twins.call("record_undo", claimed, {"data": chance}, of_fallback=of_fallback)
         self.twins.call("progress", claimed, 0.5, "half")
 
-    @rule(holder=HOLDERS)
-    def renew(self, holder: str) -> None:
-        self.twins.call("renew", holder, [claimed for mine, claimed in self.held if mine == holder])
+    @rule(holder=HOLDERS, number=st.sampled_from([None, 1, 2]))
+    def renew(self, holder: str, number: int | None) -> None:
+        vitals = None if number is None else Vitals(number=number)
+        self.twins.call("renew", holder, [claimed for mine, claimed in self.held if mine == holder], vitals)
 
     @rule(holder=HOLDERS)
     def retreat(self, holder: str) -> None:
@@ -197,9 +199,15 @@ class LedgerModel(RuleBasedStateMachine):
 
     # -- documents of devices -----------------------------------------------------------------------------------------
 
-    @rule(holder=HOLDERS, devices=st.sets(DEVICES))
-    def register(self, holder: str, devices: set[str]) -> None:
-        self.twins.call("register", holder, {"devices": sorted(devices)})
+    @rule(
+        holder=HOLDERS, devices=st.sets(DEVICES), store=st.sampled_from(["", "s1", "s1", "s2"]),
+        protocol=st.sampled_from([1, 2, 2, 2, 3, 4]),
+    )  # fmt: skip
+    def register(self, holder: str, devices: set[str], store: str, protocol: int) -> None:
+        announced = Announcement(
+            devices=tuple(sorted(devices)), store=store, protocol=protocol, host=f"host of {holder}"
+        )
+        self.twins.call("register", holder, announced)
 
     @rule(devices=st.sets(DEVICES, min_size=1), text=st.sampled_from(["{}", '{"a":1}', '{"a":2}']), bound=st.booleans())
     def synchronize(self, devices: set[str], text: str, bound: bool) -> None:

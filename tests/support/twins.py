@@ -8,6 +8,7 @@ from executor.ledger.memory import MemoryLedger
 from executor.ledger.memory.state import Execution, Store
 from executor.ledger.scripts import names, source
 from executor.ledger.valkey import ValkeyLedger
+from executor.model.errors import JoinRefused
 from executor.model.execution import FINAL, TERMINAL, Outgoing
 from support.ledgers import CHOSEN, WRONG
 from support.server import Server
@@ -50,7 +51,7 @@ class Twins:
         self.client.mset({"clock:s": self.now // 1000, "clock:us": self.now % 1000 * 1000})
 
     def call(self, method: str, *args: Any, **more: Any) -> Any:
-        answers = [getattr(ledger, method)(*args, **more) for ledger in (self.memory, self.valkey)]
+        answers = [_answer(ledger, method, *args, **more) for ledger in (self.memory, self.valkey)]
         if method == "fence":
             answers = [sorted(answer) for answer in answers]
         assert answers[0] == answers[1], (method, args, more)
@@ -93,8 +94,27 @@ class Twins:
             held = {"|".join(map(str, lease)) for lease in store.leases.get(holder, ())}
             assert client.smembers(key("L", holder)) == held
         self._compare_states()
+        self._compare_devices()
         for x in store.executions.values():
             self._compare_execution(x)
+
+    def _compare_devices(self) -> None:
+        store, client, key = self.memory._store, self.client, self.valkey._key
+        hashes = {
+            "workers": store.workers, "leaving": store.leaving, "vitals": store.vitals, "owner": store.owners,
+            "drained": store.drained, "health": store.health,
+        }  # fmt: skip
+        for name, kept in hashes.items():
+            found = client.hgetall(key(name))
+            assert {one: json.loads(text) for one, text in found.items()} == {n: json.loads(t) for n, t in kept.items()}
+        assert {one: int(score) for one, score in client.zrange(key("seen"), 0, -1, withscores=True)} == store.seen
+        assert client.get(key("protocol")) == (None if store.protocol is None else str(store.protocol))
+        for device, workers in store.serving.items():
+            assert client.smembers(key("serving", device)) == workers
+        views = [
+            [one.model_copy(update={"silent_s": 0}) for one in each.devices()] for each in (self.valkey, self.memory)
+        ]
+        assert views[0] == views[1]
 
     def _compare_states(self) -> None:
         store, client, key = self.memory._store, self.client, self.valkey._key
@@ -289,3 +309,11 @@ def finish(twins: Twins, execution: str, fresh: Callable[[], str]) -> None:
                 twins.call("expire", "w4", lease, sure=True, error=WRONG)
             twins.call("advance", execution, x.current, stage)
     raise AssertionError(f"{execution} does not end: {x.fields}")
+
+
+def _answer(ledger: Any, method: str, *args: Any, **more: Any) -> Any:
+    """What a call answers, or the refusal that it raises."""
+    try:
+        return getattr(ledger, method)(*args, **more)
+    except JoinRefused as refused:
+        return type(refused), str(refused)

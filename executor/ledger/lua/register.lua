@@ -16,11 +16,17 @@ for i = 7, #ARGV do
     local holder, heard
     for _, other in ipairs(redis.call('SMEMBERS', key('serving', ARGV[i]))) do
       local seen = tonumber(redis.call('ZSCORE', key('seen'), other) or 0)
-      if other ~= I and (not heard or seen > heard) then holder, heard = other, seen end
+      if other ~= I and (not heard or seen > heard or (seen == heard and other > holder)) then
+        holder, heard = other, seen
+      end
     end
     if holder then return answer('taken', ARGV[i], text_of(owner.host), holder, string.format('%.0f', heard)) end
   end
 end
+local keeps = {}
+for i = 7, #ARGV do keeps[ARGV[i]] = true end
+local left = withdraw(I, announcement_of(I), keeps)
+redis.call('HDEL', key('leaving'), I)
 redis.call('HSET', key('workers'), I, ARGV[2])
 redis.call('HSET', key('W'), I, 0)
 redis.call('ZADD', key('seen'), NOW, I)
@@ -28,7 +34,9 @@ if coordinates then redis.call('SET', key('protocol'), protocol) end
 local joined = {}
 for i = 7, #ARGV do
   local D = ARGV[i]
-  if redis.call('SADD', key('serving', D), I) == 1 and redis.call('SCARD', key('serving', D)) == 1 then joined[#joined + 1] = D end
+  if redis.call('SADD', key('serving', D), I) == 1 and redis.call('SCARD', key('serving', D)) == 1 then
+    joined[#joined + 1] = D
+  end
   local owner = object(redis.call('HGET', key('owner'), D))
   if store ~= '' and text_of(owner.store) ~= '' and owner.store ~= store then
     tell('distributed:device:replaced', '"device":' .. q(D) .. ',"host":' .. q(host) .. ',"store":' .. q(store) ..
@@ -37,5 +45,5 @@ for i = 7, #ARGV do
   redis.call('HSET', key('owner'), D, '{"store":' .. q(store ~= '' and store or text_of(owner.store)) .. ',"host":' ..
     q(host) .. '}')
 end
-topology_changed(joined, {})
+topology_changed(joined, left)
 return answer('ok')

@@ -61,7 +61,7 @@ class MemoryDevices(MemoryReading):
         with self._changed:
             known = Known(
                 self.workers(), self.vitals(), self.seen(), self.health(), self.drained(), self.owners(),
-                self._running(), self._store.leader[1] > self._store.clock(),
+                self._running(), self._store.leader[1] > self._store.clock(), self.now_ms(),
             )  # fmt: skip
         names = {*known.owners, *known.drained, *(name for one in known.workers.values() for name in one.devices)}
         return devices_of(known, self.queued(names) if queues is None else queues.queued(names))
@@ -84,7 +84,7 @@ class MemoryDevices(MemoryReading):
     def _running(self) -> dict[str, int]:
         """How many actions run on each device."""
         found: dict[str, int] = {}
-        for worker in self._store.workers:
+        for worker in self.workers():
             for execution, generation, action in self._store.leases.get(worker, ()):
                 device = self._store.executions[execution].action(generation, action).get("device")
                 if device is not None:

@@ -58,8 +58,10 @@ class MemoryFleet(MemoryDevices):
         for device in announced.devices:
             others = {name: store.seen.get(name, 0) for name in store.serving[device] if name != incarnation}
             if others and self._other_store(device, announced):
-                holder = max(others, key=lambda name: others[name])
+                holder = max(others, key=lambda name: (others[name], name))
                 return ["taken", device, self._owner(device).host, holder, str(others[holder])]
+        left = self._withdraw(incarnation, announced.devices)
+        store.leaving.pop(incarnation, None)
         store.workers[incarnation] = announced.model_dump_json(exclude_defaults=True)
         store.renewals[incarnation] = 0
         store.seen[incarnation] = now
@@ -68,7 +70,7 @@ class MemoryFleet(MemoryDevices):
         joined = [device for device in announced.devices if not store.serving[device]]
         for device in announced.devices:
             self._own(device, incarnation, announced)
-        self._topology_changed(joined, [])
+        self._topology_changed(joined, left)
         return ["ok"]
 
     def _owner(self, device: str) -> Owner:
@@ -133,24 +135,34 @@ class MemoryFleet(MemoryDevices):
             self._store.fenced[incarnation] = do.now
             for name in [name for name, when in self._store.fenced.items() if when <= do.now - FENCED_MS]:
                 del self._store.fenced[name]
-            told = self._announced.read({**self._store.leaving, **self._store.workers}).get(incarnation)
+            told = self._announcement_of(incarnation)
             on = f" on {told.host}" if told is not None and told.host else ""
             for device in self._gone(incarnation):
                 error = f"its last worker, {incarnation}{on}, died"
                 self._moves.tell("distributed:device:failed", device=device, error=error)
             return self.leases(incarnation)
 
-    def _gone(self, incarnation: str) -> list[str]:
-        """Take a worker out of everything that knows it; returns the devices that nobody serves now."""
-        store, left = self._store, []
-        for device, workers in store.serving.items():
-            if incarnation in workers:
+    def _withdraw(self, incarnation: str, keeps: Iterable[str] = ()) -> list[str]:
+        """A worker serves no more what it announced, but for what it keeps; the devices that nobody serves now."""
+        told = self._announcement_of(incarnation)
+        left = []
+        for device in told.devices if told is not None else ():
+            workers = self._store.serving[device]
+            if device not in keeps and incarnation in workers:
                 workers.remove(incarnation)
                 if not workers:
                     left.append(device)
                     owner = self._owner(device)
-                    owner_left = {"store": owner.store, "host": owner.host, "left_ms": store.clock()}
-                    store.owners[device] = json.dumps(owner_left)
+                    gone = {"store": owner.store, "host": owner.host, "left_ms": self._moves.now}
+                    self._store.owners[device] = json.dumps(gone)
+        return left
+
+    def _announcement_of(self, incarnation: str) -> Announcement | None:
+        return self._announced.read({**self._store.leaving, **self._store.workers}).get(incarnation)
+
+    def _gone(self, incarnation: str) -> list[str]:
+        """Take a worker out of everything that knows it; returns the devices that nobody serves now."""
+        store, left = self._store, self._withdraw(incarnation)
         store.to_sweep.add(incarnation)
         for kept in (store.renewals, store.vitals, store.seen):
             kept.pop(incarnation, None)

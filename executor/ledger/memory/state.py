@@ -127,6 +127,8 @@ class Store:
     health: dict[str, str] = field(default_factory=dict)
     serving: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By device, the workers that announced it."""
+    drainpark: dict[str, set[Lease]] = field(default_factory=lambda: defaultdict(set))
+    """By drained device, whose messages are parked for it."""
     leaving: dict[str, str] = field(default_factory=dict)
     """Announcements of workers that are about to end."""
     protocol: int | None = None

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterable
 
-from executor.ledger.memory.fleet import MemoryFleet
+from executor.ledger.memory.drains import MemoryDrains
 from executor.ledger.wire import known_of, synchronization_of, synchronization_parts
 from executor.model.state import Document, Known, Synchronization
 
 
-class MemoryStates(MemoryFleet):
+class MemoryStates(MemoryDrains):
     """One versioned document for each device, and who has it."""
 
     def synchronize(self, devices: Iterable[str], text: str, *, execution: str | None = None) -> Synchronization:
