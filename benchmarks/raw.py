@@ -10,7 +10,7 @@ from celery.canvas import Signature
 from benchmarks.graphs import DEVICES, Graph
 from config.celery import celery_config
 from config.queues import CONTROL, device_queue
-from config.settings import Settings
+from executor.broker.addresses import celery_addresses
 
 URL = "REX_BENCH_RAW_URL"
 
@@ -18,7 +18,7 @@ URL = "REX_BENCH_RAW_URL"
 def make_app(url: str) -> Celery:
     """rex's own settings, but for the results: here every one is kept."""
     made = Celery("benchmarks.raw")
-    made.config_from_object({**celery_config(Settings(broker_url=url, ledger_url=url)), "task_ignore_result": False})
+    made.config_from_object({**celery_config(), **celery_addresses(url, url, "client"), "task_ignore_result": False})
 
     @made.task(name="bench.noop", shared=False)
     def noop(number: int) -> dict[str, int]:

@@ -3,9 +3,8 @@
 import re
 from urllib.parse import urlsplit
 
-LEDGER_SCHEMES = ("redis", "rediss", "redis+socket")
-BROKER_SCHEMES = LEDGER_SCHEMES
-_LATER = ("amqp", "amqps")
+LEDGER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "sentinels")
+BROKER_SCHEMES = (*LEDGER_SCHEMES, "amqp", "amqps")
 
 
 def scheme_of(url: str) -> str:
@@ -15,27 +14,30 @@ def scheme_of(url: str) -> str:
 def check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
     """Refuse an address that nothing could connect to; messages never quote it, for its password's sake.
 
+    Options are left to who connects: `executor.address` reads them.
+
     Raises:
         ValueError: another scheme, no host or socket, or a part that cannot be read.
     """
-    if scheme_of(url) in _LATER:
-        raise ValueError(f"{name}: a RabbitMQ broker is not available yet; use Valkey or Redis")
     if scheme_of(url) not in schemes:
         raise ValueError(f"{name} must begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+    if scheme_of(url) == "redis+socket":
+        if not urlsplit(url).path.strip("/"):
+            raise ValueError(f"{name} names no socket")
+        return
     try:
-        parts = urlsplit(url)
-        place = parts.path.strip("/") if parts.scheme == "redis+socket" else parts.hostname
-        _ = parts.port  # read for its check: it raises for a port that is no number
+        hosts = [urlsplit(f"//{one}") for one in urlsplit(url).netloc.rpartition("@")[2].split(",")]
+        _ = [host.port for host in hosts]  # read for its check: it raises for a port that is no number
     except ValueError:
         raise ValueError(
             f"{name} has no readable host and port (inside a password write / as %2F, # as %23, @ as %40)"
         ) from None
-    if not place:
-        raise ValueError(f"{name} names no {'socket' if parts.scheme == 'redis+socket' else 'host'}")
+    if not all(host.hostname for host in hosts):
+        raise ValueError(f"{name} names no host")
 
 
 def mask_url(url: str) -> str:
-    """`url` with its password, in the authority or in the query, replaced by ``***``.
+    """`url` with its passwords, in the authority or in the query, replaced by ``***``.
 
     Works on text, not on a parsed URL: one that is wrong, with a bare slash in its password for instance, is
     just what ends up in an error message.

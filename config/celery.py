@@ -3,10 +3,13 @@
 from typing import Any
 
 from config.queues import CONTROL
-from config.settings import Settings
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
+
+
+HEARTBEAT_S = 3
+"""RabbitMQ gives the messages of a host that has vanished to another after about twice this time."""
 
 
 def transport_options(owner: str) -> dict[str, Any]:
@@ -34,13 +37,9 @@ def transport_options(owner: str) -> dict[str, Any]:
     }
 
 
-def celery_config(settings: Settings) -> dict[str, Any]:
-    """The configuration of the one Celery app."""
+def celery_config() -> dict[str, Any]:
+    """The configuration of the one Celery app, but for where its servers are."""
     return {
-        "broker_url": settings.broker_url,
-        "result_backend": settings.ledger_url,
-        "broker_transport_options": transport_options("client"),
-        "result_backend_transport_options": {"client_name": "rex:results"},
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "result_backend_always_retry": True,
@@ -58,11 +57,12 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         "worker_pool": "threads",
+        "worker_consumer": "workers.consumer:PlainConsumer",
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,
         "worker_enable_remote_control": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "broker_heartbeat": 5,
+        "broker_heartbeat": HEARTBEAT_S,
         "timezone": "UTC",
     }

@@ -40,10 +40,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     broker_url: str | None = Field(
-        None, description="Where messages go; not set: an embedded server, started for the purpose."
+        None,
+        description="Where messages go: Valkey, Redis, Sentinel or RabbitMQ; not set: an embedded server, started for "
+        "the purpose.",
     )
     ledger_url: str | None = Field(
-        None, description="Where the state of executions lives, Valkey or Redis; not set: with the broker."
+        None,
+        description="Where the state of executions lives: Valkey, Redis or Sentinel; not set: with the broker, which "
+        "RabbitMQ does not allow.",
     )
     state_dir: Path = Field(
         default_factory=lambda: _state_dir(os.environ),
@@ -73,7 +77,12 @@ class Settings(BaseModel):
             raise ValueError("ledger_url is set and broker_url is not: set both, or neither for the embedded server")
         if self.broker_url is not None:
             check_url("broker_url", self.broker_url, BROKER_SCHEMES)
-            check_url("ledger_url", self.ledger_url or self.broker_url, LEDGER_SCHEMES)
+            if self.ledger_url is None:
+                raise ValueError(
+                    "ledger_url is not set, and RabbitMQ holds messages only: "
+                    "set REX_LEDGER_URL to the Valkey or Redis that holds the state of executions"
+                )
+            check_url("ledger_url", self.ledger_url, LEDGER_SCHEMES)
         if not self.state_dir.is_absolute():
             raise ValueError("state_dir must be an absolute path")
         return self

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from support.rabbitmq import RabbitNode
 from support.server import Server
 
 
@@ -20,3 +21,26 @@ def valkey(valkey_server: Server) -> Server:
     with valkey_server.client() as client:
         client.flushall()
     return valkey_server
+
+
+@pytest.fixture(scope="session")
+def rabbit_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
+    """One RabbitMQ for all clusters of this process, each in a virtual host of its own."""
+    node = RabbitNode(tmp_path_factory.mktemp("r"))
+    try:
+        yield node.start()
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def broker() -> str:
+    """What carries the messages; tests that are parametrized over `both_brokers` run on each."""
+    return "redis"
+
+
+@pytest.fixture
+def rabbit(broker: str, request: pytest.FixtureRequest) -> RabbitNode | None:
+    """The node of a test that runs on RabbitMQ."""
+    node: RabbitNode | None = request.getfixturevalue("rabbit_node") if broker == "rabbitmq" else None
+    return node

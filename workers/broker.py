@@ -1,17 +1,12 @@
-"""What kombu's Redis transport lacks: surviving a lost server, and giving a dead worker's messages back."""
+"""What kombu's Redis transports lack: surviving a lost server."""
 
 import contextlib
-import json
 import logging
-from collections.abc import Iterable
 from queue import Empty
 from typing import Any
 
-from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as transport
-
-from config.celery import transport_options
 
 _log = logging.getLogger("rex.broker")
 
@@ -69,31 +64,47 @@ class SurvivingQoS(transport.QoS):
             _log.warning("messages stay unacknowledged until the watchdog puts them back: %s", error)
 
 
-class SurvivingChannel(transport.Channel):
+class _Surviving:
     """Drops what is no message: strangers write to queues too, and kombu would end the worker for it."""
 
     QoS = SurvivingQoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+            return super()._brpop_read(**options)  # type: ignore[misc]
         except ValueError as error:
             _log.warning("dropped from a queue what is no JSON: %s", error)
             raise Empty from None
 
 
-class SurvivingTransport(transport.Transport):
-    """kombu's Redis transport with the overrides of this module."""
+class SurvivingChannel(_Surviving, transport.Channel):
+    """For one server."""
 
-    Channel = SurvivingChannel
 
+class SurvivingSentinelChannel(_Surviving, transport.SentinelChannel):
+    """For the server that sentinels name."""
+
+
+class _Delivering:
     def _deliver(self, message: Any, queue: str) -> None:
         try:
             message["properties"]["delivery_tag"], message["headers"]["id"], message["body"]
         except (TypeError, KeyError) as error:
             _log.warning("dropped from %s what is no message of Celery: it lacks %s", queue, error)
             return
-        super()._deliver(message, queue)  # type: ignore[no-untyped-call]
+        super()._deliver(message, queue)  # type: ignore[misc]
+
+
+class SurvivingTransport(_Delivering, transport.Transport):
+    """kombu's Redis transport with the overrides of this module."""
+
+    Channel = SurvivingChannel
+
+
+class SurvivingSentinelTransport(_Delivering, transport.SentinelTransport):
+    """kombu's Sentinel transport with the overrides of this module."""
+
+    Channel = SurvivingSentinelChannel
 
 
 def stop_fetching(consumer: Any) -> None:
@@ -112,46 +123,4 @@ def install_surviving_transport() -> None:
     """Make every Redis connection of this process survive."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:SurvivingTransport"
-
-
-class DeadLetters:
-    """The messages of workers that are gone."""
-
-    def __init__(self, app: Celery) -> None:
-        self._app = app
-
-    def restore(self, owner: str) -> int:
-        """Put the unacknowledged messages of `owner` back into their queues; returns how many."""
-        with self._connection(owner) as connection, connection.channel() as channel:
-            tags = [_text(tag) for tag in channel.client.hkeys(channel.unacked_key)]
-            for tag in tags:
-                channel.qos.restore_by_tag(tag, channel.client)
-            return len(tags)
-
-    def message_ids(self, queues: Iterable[str], owners: Iterable[str]) -> set[str]:
-        """Task ids of all messages that wait in `queues`, or are held by `owners`."""
-        found: set[str] = set()
-        with self._connection("watchdog") as connection, connection.channel() as channel:
-            for queue in queues:
-                found.update(_task_id(raw) for raw in channel.client.lrange(queue, 0, -1))
-            for owner in owners:
-                found.update(_task_id(raw, held=True) for raw in channel.client.hvals(f"unacked:{owner}"))
-        return found
-
-    def _connection(self, owner: str) -> Any:
-        connection = self._app.connection_for_write()
-        connection.transport_options = {**transport_options(owner), "client_name": "w:watchdog"}
-        return connection
-
-
-def _task_id(raw: Any, *, held: bool = False) -> str:
-    """The id in a message as it lies in the server; empty for what a stranger has put there."""
-    try:
-        message = json.loads(raw)
-        return str((message[0] if held else message)["headers"]["id"])
-    except (ValueError, TypeError, KeyError, IndexError):
-        return ""
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SurvivingSentinelTransport"

@@ -11,7 +11,7 @@ from celery.bootsteps import StartStopStep
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer.tasks import Tasks
 
-from config.celery import transport_options
+from executor.broker.addresses import broker_options
 from executor.model.errors import AccessRefused, JoinRefused, SettingsInvalid
 from workers.broker import install_surviving_transport, stop_fetching
 from workers.keeper import NO_ACCESS, REFUSED
@@ -30,7 +30,8 @@ def connect_signals(app: BatchingCelery) -> None:
         # every connection of this process carries its incarnation, so its messages are its own
         if instance.app is app:
             install_surviving_transport()
-            conf.broker_transport_options = transport_options(node_of(app).incarnation)
+            node = node_of(app)
+            conf.broker_transport_options = broker_options(str(node.settings.broker_url), node.incarnation)
 
     def before_it_consumes(instance: Any = None, **_: Any) -> None:
         if instance.app is app:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from executor.ledger.valkey import ValkeyLedger
 from executor.model.errors import NO_DEVICE, ActionError
 from executor.model.execution import FINAL, OpenStage
 from executor.model.plan import Stage, message_id
+from workers.letters import Sought
 
 _log = logging.getLogger("rex.stages")
 
@@ -21,8 +22,8 @@ _LOOK_AGAIN_S = 0.005
 """A stage that was looked at closely is left alone for so long per action: a wide one costs more."""
 
 
-class MessageIds(Protocol):
-    def message_ids(self, queues: Iterable[str], owners: Iterable[str]) -> set[str]: ...
+class Messages(Protocol):
+    def lost(self, sought: Collection[Sought], owners: Iterable[str]) -> set[Sought]: ...
 
 
 PublishAgain = Callable[[str, int, int, list[str]], None]
@@ -41,7 +42,7 @@ class StageWatch:
     """Keeps open stages moving; remembers each as long as it is open."""
 
     def __init__(
-        self, ledger: ValkeyLedger, messages: MessageIds, publish_again: PublishAgain, device_wait: timedelta
+        self, ledger: ValkeyLedger, messages: Messages, publish_again: PublishAgain, device_wait: timedelta
     ) -> None:
         self._ledger = ledger
         self._messages = messages
@@ -67,6 +68,13 @@ class StageWatch:
                     suspects[execution] = old
         if suspects:
             self._look_for_messages(suspects)
+
+    def send_again(self, execution: str, generation: int, action: str) -> None:
+        """Publish an action whose message is in the hands of somebody who may do nothing with it any more."""
+        plan = self._ledger.plan(execution, generation)
+        for number, stage in enumerate(plan.stages if plan is not None else ()):
+            if action in stage.steps:
+                self._publish_again(execution, generation, number, [action])
 
     def _remember(self, execution: str, opened: OpenStage) -> _Known | None:
         known = self._known.get(execution)
@@ -103,17 +111,19 @@ class StageWatch:
         self._ledger.abandon_all(execution, generation, errors, wait_s=self._device_wait.total_seconds())
 
     def _look_for_messages(self, suspects: dict[str, list[str]]) -> None:
-        """Publish again what stands in no queue and in nobody's hands; each queue is read once for all."""
-        queues = {device_queue(device) for name in suspects for device in self._known[name].stage.queues}
-        present = self._messages.message_ids(queues, self._ledger.counters())
+        """Publish again what stands in no queue and in nobody's hands; each queue is looked at once for all."""
+        sought: dict[Sought, tuple[str, tuple[str, ...]]] = {}
         for execution, old in suspects.items():
             known = self._known[execution]
-            lost: set[str] = set()
-            for message in known.stage.messages:
-                # a message is named by its first action, also when that is done and a later one is waited for
-                ids = {message_id(execution, known.generation, known.number, name) for name in message}
-                if not ids & present:
-                    lost.update(message)
+            for message, device in zip(known.stage.messages, known.stage.queues, strict=True):
+                if not set(old).isdisjoint(message):
+                    # it is named by its first action, also when that is done and a later one is waited for
+                    ids = (message_id(execution, known.generation, known.number, name) for name in message)
+                    sought[Sought(device_queue(device), frozenset(ids))] = (execution, tuple(message))
+        found = [sought[one] for one in self._messages.lost(sought, self._ledger.counters())]
+        for execution, old in suspects.items():
+            known = self._known[execution]
+            lost = {name for of, message in found if of == execution for name in message}
             # the clocks of those that only wait their turn start anew as well: the next look is due in a while
             still = [name for name in self._ledger.touch(execution, known.generation, old) if name in lost]
             if still:

@@ -67,6 +67,8 @@ class _Pulse:
 class Messages(Protocol):
     """What the watchdog needs of the broker."""
 
+    @property
+    def keeps_for_the_silent(self) -> bool: ...
     def restore(self, owner: str) -> int: ...
 
 
@@ -178,7 +180,9 @@ class Watchdog:
     def _end_lease(self, name: str, worker: Announcement | None, lease: tuple[str, int, str], *, gone: bool) -> None:
         where = worker.host if worker is not None and worker.host else "its host"
         error = Interrupted(f"the worker that ran {lease[2]} ({name} on {where}) died")
-        self._ledger.expire(name, lease, sure=gone, error=error.told(lease[2]))
+        ended = self._ledger.expire(name, lease, sure=gone, error=error.told(lease[2]))
+        if ended == "ok" and not gone and self._messages.keeps_for_the_silent:
+            self._stages.send_again(*lease)
 
     def _restore(self, name: str) -> None:
         moved = self._messages.restore(name)

@@ -29,10 +29,10 @@ from rollback.manager import RollbackManager
 from rollback.stores import FileStore
 from workers.announcing import Gauge, Tally, agents_of, announcement, here_of, join
 from workers.autoscale import Autoscaler, BrokerQueues
-from workers.broker import DeadLetters
 from workers.health import HealthWatch
 from workers.lease import Leases
 from workers.leaving import Leaving
+from workers.letters import letters_of
 from workers.publisher import BatchingCelery, CeleryOutlet, Publisher
 from workers.run import ActionRun, perform
 from workers.runner import Runner
@@ -223,7 +223,7 @@ class Node:
         # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
         self.ledger.outlet = CeleryOutlet(self.app, self.ledger, here={CONCLUDE: self.executor.conclude})
         publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
-        letters = DeadLetters(self.app)
+        letters = letters_of(self.app, str(self.settings.broker_url))
         stages = StageWatch(self.ledger, letters, self._publish_again, self.settings.distributed.device_wait)
         watchdog = Watchdog(
             self.ledger, letters, stages, HealthWatch(self.ledger, self.settings), self.settings, name=self.incarnation

@@ -1,75 +1,102 @@
 """Connecting to Valkey or Redis: one way for everybody, so that traps are stepped around once."""
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
+from executor.address import Address, Tls, masked, parse
 from executor.model.errors import AccessRefused, LedgerFull, Unreachable
 
 if TYPE_CHECKING:
     import redis
     from redis.retry import Retry
 
-REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
+__all__ = ["connect", "ledger_address", "masked", "reachable", "text"]
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+_REFUSED = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_UNKNOWN_CA")
+_TIMEOUT_S = 5
+_CAP_S = 0.25
+_SENTINEL_TIMEOUT_S = 1.0
+"""A sentinel that is gone with its host must not hold up the search for long: the next one is asked."""
 
 
-def redis_url(url: str) -> str:
-    """`url` as redis-py reads it; kombu writes sockets as ``redis+socket:///path?virtual_host=0``.
+def ledger_address(url: str) -> Address:
+    """Where the ledger is.
 
     Raises:
-        Unreachable: another scheme.
+        Unreachable: it cannot be there.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in REDIS_SCHEMES:
-        raise Unreachable(
-            f"the ledger needs a redis://, rediss:// or redis+socket:// address, not {parts.scheme or url!r}: "
-            "set REX_LEDGER_URL"
-        )
-    if parts.scheme != "redis+socket":
-        return url
-    query = parse_qs(parts.query)
-    database = query.get("virtual_host", query.get("db", ["0"]))[0]
-    # urlunsplit writes unix:/path, which redis-py refuses
-    return f"unix://{parts.netloc}{parts.path}?db={quote(database)}"
-
-
-def masked(url: str) -> str:
-    """`url` without its password, for messages."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{name}:***@{host}"))
+    try:
+        address = parse(url)
+    except ValueError as error:
+        raise Unreachable(f"the address of the ledger {error}: set REX_LEDGER_URL") from None
+    if address.is_rabbitmq:
+        raise Unreachable("the ledger needs a Valkey or Redis, and its address is that of RabbitMQ: set REX_LEDGER_URL")
+    return address
 
 
 def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -> "redis.Redis":
     """A client that tries again for about `patience_s` seconds when the server is away.
+
+    Through sentinels every new connection goes to the server that is the primary by then.
 
     Args:
         url: address of the server.
         name: shown in ``CLIENT LIST``; the watchdog tells the living from the dead by it.
         patience_s: how long one call outlives a lost server.
         blocking: for reads that wait on the server; without a timeout of their own.
+
+    Raises:
+        Unreachable: the address, or a file that it names, cannot be read.
     """
     import redis
     from redis.maint_notifications import MaintNotificationsConfig
 
-    return redis.Redis.from_url(
-        redis_url(url),
-        decode_responses=True,
-        encoding_errors="surrogatepass",  # names of files may hold bytes that are no text; Python shows them as these
-        client_name=name,
-        socket_timeout=None if blocking else 5,
-        socket_connect_timeout=5,
-        retry=_patient(patience_s),
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-    )
+    address = ledger_address(url)
+    options: dict[str, Any] = {
+        "db": int(address.database),
+        "username": address.username,
+        "password": address.password,
+        "decode_responses": True,
+        # names of files may hold bytes that are no text; Python shows them as these
+        "encoding_errors": "surrogatepass",
+        "client_name": name,
+        "socket_timeout": None if blocking else _TIMEOUT_S,
+        "socket_connect_timeout": _TIMEOUT_S,
+        "retry": _patient(patience_s),
+        **_tls(address.tls),
+    }
+    if address.is_sentinel:
+        return _through_sentinels(address, options)
+    options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    if address.socket is not None:
+        return redis.Redis(unix_socket_path=address.socket, **options)
+    (host, port), *_ = address.hosts
+    return redis.Redis(host=host, port=port, **options)
+
+
+def _through_sentinels(address: Address, options: dict[str, Any]) -> "redis.Redis":
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+    from redis.sentinel import Sentinel
+
+    asking = {
+        "username": address.sentinel_username,
+        "password": address.sentinel_password,
+        "socket_timeout": _SENTINEL_TIMEOUT_S,
+        "socket_connect_timeout": _SENTINEL_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        **_tls(address.tls),
+    }
+    sentinels: Any = Sentinel(list(address.hosts), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinels.master_for(str(address.master), **options)
+    return client
 
 
 def _patient(patience_s: float) -> "Retry":
-    """Tries again for about so long; not what a wrong password has refused, which will be refused again."""
+    """Tries again for about so long; not where a password or a certificate is refused, which will be refused again."""
     from redis.backoff import ExponentialBackoff
     from redis.exceptions import AuthenticationError
     from redis.retry import Retry
@@ -79,12 +106,39 @@ def _patient(patience_s: float) -> "Retry":
             self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
         ) -> Any:
             def worth_it(error: Exception) -> bool:
-                return not isinstance(error, AuthenticationError) and (is_retryable is None or is_retryable(error))
+                for_good = isinstance(error, AuthenticationError) or _tls_trouble(error) is not None
+                return not for_good and (is_retryable is None or is_retryable(error))
 
             return super().call_with_retry(do, fail, worth_it, with_failure_count)
 
-    cap_s = 0.25
-    return Patient(ExponentialBackoff(cap=cap_s, base=0.01), retries=max(1, round(patience_s / cap_s)))
+    return Patient(ExponentialBackoff(cap=_CAP_S, base=0.01), retries=max(1, round(patience_s / _CAP_S)))
+
+
+def _tls_trouble(error: BaseException | None) -> str | None:
+    """Why TLS with this server can never be; None where it may have been the network."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted ({error.verify_message}); name its authority with ssl_ca_certs"
+        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+            return "it does not speak TLS on this port; without TLS the address begins with redis:// or sentinel://"
+        if isinstance(error, ssl.SSLError) and error.reason in _REFUSED:
+            return "it asks for a certificate of ours that it accepts: give ssl_certfile and ssl_keyfile"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _tls(tls: Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    tls.check_files()
+    return {
+        "ssl": True,
+        "ssl_ca_certs": tls.ca_certs,
+        "ssl_certfile": tls.certfile,
+        "ssl_keyfile": tls.keyfile,
+        "ssl_cert_reqs": tls.cert_reqs,
+        "ssl_check_hostname": tls.check_hostname,
+    }
 
 
 @contextlib.contextmanager
@@ -93,7 +147,7 @@ def reachable(url: str) -> Iterator[None]:
 
     Raises:
         Unreachable: the server does not answer, or refuses.
-        AccessRefused: our password or rights are wrong.
+        AccessRefused: our password or rights are wrong, or there is no TLS with it.
         LedgerFull: it has no memory for more.
     """
     import redis
@@ -114,6 +168,8 @@ def reachable(url: str) -> Iterator[None]:
             raise LedgerFull(f"the server at {masked(url)} has no memory left: {error}") from error
         raise Unreachable(f"the server at {masked(url)} refuses: {error}") from error
     except (redis.exceptions.RedisError, OSError) as error:
+        if (trouble := _tls_trouble(error)) is not None:
+            raise AccessRefused(f"no connection to the server at {masked(url)}: {trouble}") from error
         raise Unreachable(
             f"no answer from the server at {masked(url)}: {str(error).rstrip('.')}. "
             "Is it running? `rex doctor` looks closer"

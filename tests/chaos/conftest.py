@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.cluster import Cluster
+from support.rabbitmq import RabbitNode
 from support.trial import long_run
 
 
@@ -15,9 +16,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, rabbit: RabbitNode | None) -> Iterator[Cluster]:
     """An empty cluster: each test starts what it kills."""
-    made = Cluster(tmp_path_factory.mktemp("k"))
+    made = Cluster(tmp_path_factory.mktemp("k"), rabbit=rabbit)
     try:
         yield made
     finally:

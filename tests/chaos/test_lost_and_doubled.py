@@ -1,21 +1,13 @@
 """Messages that are lost, doubled, or written by strangers; devices that nobody serves; and many executions at once."""
 
-import json
 from collections import Counter
 
 import psutil
 import pytest
-from celery import Celery
-from support.cluster import Cluster, action, strategy
+from support.cluster import Cluster, action, both_brokers, strategy
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster]
-
-
-def broker(cluster: Cluster) -> Celery:
-    app = Celery(broker=cluster.server.url)
-    app.conf.broker_transport_options = {"priority_steps": [0]}
-    return app
+pytestmark = [pytest.mark.cluster, both_brokers]
 
 
 @pytest.mark.parametrize("model", ["sequential", "parallel"])
@@ -25,46 +17,41 @@ def test_every_message_is_delivered_twice(cluster: Cluster, model: str) -> None:
     actions = [action(f"a{n}", cluster.effects, retry="none", device=f"edge-{n % 2 + 1}") for n in range(6)]
     bad = action("bad", cluster.effects, then="false", retry="none", needs=["a5"])
     execution = cluster.client.submit(strategy("doubled", [*actions, bad], model=model))
-    server = cluster.server.client()
+    messages = cluster.messages()
+    seen: set[str] = set()
 
-    def double(queue: str) -> int:
-        for raw in server.lrange(queue, 0, -1):
-            server.lpush(queue, raw)
-        return int(server.llen(queue))
+    def doubled(queue: str) -> int:
+        messages.double(queue, seen)
+        return messages.count(queue)
 
-    wait_until(lambda: double("device.edge-1") >= 2, description="the first messages wait, twice")
-    double("device.edge-2")
+    wait_until(lambda: doubled("device.edge-1") >= 2, description="the first messages wait, twice")
+    doubled("device.edge-2")
     cluster.worker("edge-1")
     cluster.worker("edge-2")
-    seen: set[str] = set()
 
     def ended() -> bool:
         for queue in ("device.edge-1", "device.edge-2", "control"):
-            for raw in server.lrange(queue, 0, -1):
-                name = json.loads(raw)["headers"]["id"]
-                if name not in seen:
-                    seen.add(name)
-                    server.lpush(queue, raw)
+            messages.double(queue, seen)
         return cluster.client.status(execution)["status"] == "failed"
 
     wait_until(ended, description="the execution has ended", timeout_s=60)
     counts = Counter(cluster.effects.lines())
     assert max(counts.values()) == 1, counts
     assert {line for line in counts if line.startswith("undo:")} == {f"undo:a{n}" for n in range(6)}
-    server.close()
+    messages.close()
 
 
 @pytest.mark.parametrize("model", ["sequential", "parallel"])
 def test_lost_messages_are_sent_again(cluster: Cluster, model: str) -> None:
     cluster.coordinator()
     cluster.ready()
-    server = cluster.server.client()
+    messages = cluster.messages()
     actions = [action(f"a{n}", cluster.effects) for n in range(3)]
     execution = cluster.client.submit(strategy("lost", actions, model=model))
     wanted = 3 if model == "parallel" else 1
-    wait_until(lambda: server.llen("device.edge-1") == wanted, description="the messages wait")
-    assert server.delete("device.edge-1") == 1
-    server.close()
+    wait_until(lambda: messages.count("device.edge-1") == wanted, description="the messages wait")
+    messages.lose("device.edge-1")
+    messages.close()
     cluster.worker("edge-1")
     report = cluster.result(execution)
     assert report["status"] == "completed"
@@ -75,7 +62,7 @@ def test_strangers_on_the_queues_are_dropped_and_the_workers_live(cluster: Clust
     cluster.coordinator()
     cluster.worker("edge-1")
     cluster.ready()
-    app = broker(cluster)
+    app = cluster.celery()
     for arguments in ([], ["nobody", 0, ["a"]], [1, 2, 3], ["x" * 5000, 0, ["a"]], [None, None, None],
                       [{"a": 1}, -1, [[]]], ["nobody", 99, []], ["a|b:c", 0, ["x|y"]]):  # fmt: skip
         app.send_task("workers.run", arguments, queue="device.edge-1")
@@ -86,10 +73,10 @@ def test_strangers_on_the_queues_are_dropped_and_the_workers_live(cluster: Clust
     app.send_task("no.such.task", queue="device.edge-1")
     app.send_task("workers.run", kwargs={"foo": 1}, queue="device.edge-1")
     app.close()
-    server = cluster.server.client()
-    server.lpush("device.edge-1", "this is no message")
-    server.lpush("control", '{"neither": "is this"}')
-    server.close()
+    messages = cluster.messages()
+    messages.write("device.edge-1", "this is no message")
+    messages.write("control", '{"neither": "is this"}')
+    messages.close()
     report = cluster.run(strategy("after", [action("a", cluster.effects)]))
     assert report["status"] == "completed"
     assert all(process.poll() is None for process in cluster.processes.values())
@@ -99,7 +86,7 @@ def test_the_same_strategy_sent_twice_runs_once(cluster: Cluster) -> None:
     cluster.coordinator()
     cluster.worker("edge-1")
     cluster.ready()
-    app = broker(cluster)
+    app = cluster.celery()
     document = strategy("twice", [action("a", cluster.effects, then="sleep 0.3")])
     for _ in range(3):
         app.send_task("executor.execute_strategy", [document], queue="control", task_id="the-same")

@@ -4,13 +4,23 @@ import pytest
 from support.cluster import Cluster
 from support.postgres import PostgresServer
 from support.postgres_shop import shop
+from support.rabbitmq import RabbitNode
 from support.worlds import Bench
 
 
 @pytest.fixture(scope="session")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One cluster of three devices for all tests of this process that leave it as it was."""
-    made = Cluster(tmp_path_factory.mktemp("c"))
+    yield from _three_devices(Cluster(tmp_path_factory.mktemp("c")))
+
+
+@pytest.fixture(scope="session")
+def shared_rabbit_cluster(tmp_path_factory: pytest.TempPathFactory, rabbit_node: RabbitNode) -> Iterator[Cluster]:
+    """The same with RabbitMQ for the messages."""
+    yield from _three_devices(Cluster(tmp_path_factory.mktemp("c"), rabbit=rabbit_node))
+
+
+def _three_devices(made: Cluster) -> Iterator[Cluster]:
     made.coordinator()
     made.worker("edge-1")
     made.worker("edge-2", "edge-3", name="edge-23")
@@ -21,10 +31,11 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
 
 
 @pytest.fixture
-def cluster(shared_cluster: Cluster) -> Cluster:
+def cluster(broker: str, request: pytest.FixtureRequest) -> Cluster:
     """The shared cluster with an empty effect log."""
-    shared_cluster.effects.path.write_text("")
-    return shared_cluster
+    shared: Cluster = request.getfixturevalue("shared_rabbit_cluster" if broker == "rabbitmq" else "shared_cluster")
+    shared.effects.path.write_text("")
+    return shared
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, action, strategy
+from support.cluster import Cluster, action, both_brokers, strategy
+from support.rabbitmq import RabbitNode
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, both_brokers]
 
 
 def test_a_flaky_action_is_tried_again_until_it_succeeds(cluster: Cluster, tmp_path: Path) -> None:
@@ -165,8 +166,8 @@ def test_the_time_of_an_execution_runs_out(cluster: Cluster) -> None:
     assert cluster.effects.lines() == ["do:a", "do:long", "undo:long", "undo:a"]
 
 
-def test_a_secret_is_used_and_never_shown(tmp_path_factory: pytest.TempPathFactory) -> None:
-    cluster = Cluster(tmp_path_factory.mktemp("c"))
+def test_a_secret_is_used_and_never_shown(tmp_path_factory: pytest.TempPathFactory, rabbit: RabbitNode | None) -> None:
+    cluster = Cluster(tmp_path_factory.mktemp("c"), rabbit=rabbit)
     try:
         cluster.coordinator()
         cluster.worker("edge-1", PAYMENTS_TOKEN="very-secret-token")
@@ -183,6 +184,8 @@ def test_a_secret_is_used_and_never_shown(tmp_path_factory: pytest.TempPathFacto
         assert "very-secret-token" not in everything
         raw = cluster.server.client()
         dump = b"".join(path.read_bytes() for path in (cluster.server.folder / "appendonlydir").iterdir())
+        if rabbit is not None:
+            dump += b"".join(path.read_bytes() for path in rabbit.folder.rglob("*") if path.is_file())
         raw.close()
         assert b"very-secret-token" not in dump
     finally:

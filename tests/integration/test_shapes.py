@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, action, strategy
+from support.cluster import Cluster, action, both_brokers, strategy
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, both_brokers]
 
 
 def names(cluster: Cluster, prefix: str) -> list[str]:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, action, strategy
+from support.cluster import Cluster, action, both_brokers, strategy
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, both_brokers]
 
 
 def world(root: Path) -> dict[str, Any]:

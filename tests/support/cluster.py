@@ -9,19 +9,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+from celery import Celery
+
 from executor import ResolutionClient
+from support.messages import Messages, RabbitMessages, RedisMessages
+from support.rabbitmq import RabbitNode
 from support.server import Server
 from support.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 
+both_brokers = pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+"""Runs a test of a cluster with the messages on the ledger's server, and on RabbitMQ."""
+
 
 class Cluster:
     """Server, coordinators and workers; everything is ended by `close`."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, rabbit: RabbitNode | None = None, **settings: str) -> None:
+        """
+        Args:
+            folder: for everything that it writes.
+            rabbit: carries the messages; None: the server that holds the ledger does.
+            settings: variables of all its processes.
+        """
         self.folder = folder
+        self.rabbit = rabbit
         self.server = Server(folder / "srv").start()
+        self.broker_url = self.server.url if rabbit is None else rabbit.virtual_host()
         self.effects = Effects(folder / "effects")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._made: dict[str, tuple[str, int, dict[str, str]]] = {}
@@ -32,13 +48,26 @@ class Cluster:
         own = {name: value for name, value in os.environ.items() if not name.startswith("REX_")}
         return {
             **own,
-            "REX_BROKER_URL": self.server.url,
+            "REX_BROKER_URL": self.broker_url,
             "REX_LEDGER_URL": self.server.url,
             "REX_STATE_DIR": str(self.folder / "state"),
             "EFFECTS": str(self.effects.path),
             **self._settings,
             **more,
         }
+
+    def messages(self) -> Messages:
+        """What lies in the broker; to be closed."""
+        return RedisMessages(self.server.client()) if self.rabbit is None else RabbitMessages(self.broker_url)
+
+    def celery(self) -> Celery:
+        """A producer of another service; to be closed."""
+        app = Celery(broker=self.broker_url)
+        if self.rabbit is None:
+            app.conf.broker_transport_options = {"priority_steps": [0]}
+        else:
+            app.conf.task_create_missing_queue_type = "quorum"
+        return app
 
     def coordinator(self, name: str = "control", **environment: str) -> None:
         self._worker(name, "control", 4, environment)

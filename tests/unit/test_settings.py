@@ -166,9 +166,22 @@ def test_empty_variables_count_as_not_set(home: dict[str, str]) -> None:
 
 def test_the_ledger_lives_with_the_broker_where_that_can_be(home: dict[str, str]) -> None:
     """One address is enough; a second one moves the ledger to another server."""
-    for url in ("redis://h:6379/0", "rediss://h", "redis+socket:///run/v.sock?virtual_host=0"):
+    for url in (
+        "redis://h:6379/0",
+        "rediss://h",
+        "redis+socket:///run/v.sock?virtual_host=0",
+        "sentinel://h1,h2:26380/0?master=rex",
+    ):
         assert load_settings(environ={**home, "REX_BROKER_URL": url}).ledger_url == url
-    assert "RabbitMQ broker is not available yet" in problems({**home, "REX_BROKER_URL": "amqp://h"})[0]
+    alone = problems({**home, "REX_BROKER_URL": "amqp://u:hunter2@h"})[0]
+    assert "set REX_LEDGER_URL to the Valkey or Redis" in alone
+    assert "hunter2" not in alone
+    other = load_settings(environ={**home, "REX_BROKER_URL": "amqp://h", "REX_LEDGER_URL": "redis://l"})
+    assert (other.broker_url, other.ledger_url) == ("amqp://h", "redis://l")
+    assert (
+        "ledger_url must begin with"
+        in problems({**home, "REX_BROKER_URL": "amqp://h", "REX_LEDGER_URL": "amqp://h"})[0]
+    )
     both = load_settings(environ={**home, "REX_BROKER_URL": "redis://h", "REX_LEDGER_URL": "redis://l"})
     assert both.ledger_url == "redis://l"
     assert "broker_url is not" in problems({**home, "REX_LEDGER_URL": "redis://l"})[0]
@@ -183,6 +196,8 @@ def test_the_ledger_lives_with_the_broker_where_that_can_be(home: dict[str, str]
         "redis://",
         "hunter2",
         "redis+socket://",
+        "sentinel://:hunter2@h1,/0?master=rex",
+        "amqp://u:hunter2@h1:5672,h2:x/v",
     ],
 )
 def test_a_wrong_address_is_refused_without_its_password(home: dict[str, str], url: str) -> None:
@@ -198,6 +213,10 @@ def test_a_wrong_address_is_refused_without_its_password(home: dict[str, str], u
         ("redis://h:6379/0", "redis://h:6379/0"),
         ("redis://:pw@h:6379/0", "redis://:***@h:6379/0"),
         ("rediss://user:p@w/x@h/1?a=b", "rediss://user:***@h/1?a=b"),
+        (
+            "sentinel://:pw@h1:1,h2:2/0?master=rex&sentinel_password=pw2",
+            "sentinel://:***@h1:1,h2:2/0?master=rex&sentinel_password=***",
+        ),
         ("redis+socket://:pw@/run/v.sock?virtual_host=0", "redis+socket://:***@/run/v.sock?virtual_host=0"),
         (
             "redis+socket:///run/v.sock?password=pw&virtual_host=0",
