@@ -255,7 +255,7 @@ class KillStorm:
                     self.figures.slowest.append({"seconds": seconds, **asdict(held)})
         self.figures.slowest = sorted(self.figures.slowest, key=lambda one: -one["seconds"])[:10]
         if not self.figures.stuck:
-            self.figures.wrong += nothing_held(self.fleet)
+            self.figures.wrong += nothing_held(self.fleet, self._documents)
 
 
 def _named(held: Held) -> str:
