@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as transport
+from redis.exceptions import OutOfMemoryError
 
 from config.celery import transport_options
 
@@ -86,6 +87,9 @@ class SurvivingTransport(transport.Transport):
     """kombu's Redis transport with the overrides of this module."""
 
     Channel = SurvivingChannel
+    connection_errors = (*transport.Transport.connection_errors, OutOfMemoryError)
+    """A server that has no memory left is waited for, as one that is away: otherwise it ends the worker, and all that
+    it runs."""
 
     def _deliver(self, message: Any, queue: str) -> None:
         try:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import redis
     from redis.retry import Retry
 
+_MINUTES_S = 60.0
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 
 
@@ -50,7 +51,8 @@ def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -
     Args:
         url: address of the server.
         name: shown in ``CLIENT LIST``; the watchdog tells the living from the dead by it.
-        patience_s: how long one call outlives a lost server.
+        patience_s: how long one call outlives a lost server. Who has minutes for that waits as well for one that has
+            no memory left; others are told at once. Nothing was done of a script that it refuses for that.
         blocking: for reads that wait on the server; without a timeout of their own.
     """
     import redis
@@ -71,7 +73,7 @@ def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -
 def _patient(patience_s: float) -> "Retry":
     """Tries again for about so long; not what a wrong password has refused, which will be refused again."""
     from redis.backoff import ExponentialBackoff
-    from redis.exceptions import AuthenticationError
+    from redis.exceptions import AuthenticationError, ConnectionError, OutOfMemoryError, TimeoutError  # noqa: A004
     from redis.retry import Retry
 
     class Patient(Retry):
@@ -84,7 +86,11 @@ def _patient(patience_s: float) -> "Retry":
             return super().call_with_retry(do, fail, worth_it, with_failure_count)
 
     cap_s = 0.25
-    return Patient(ExponentialBackoff(cap=cap_s, base=0.01), retries=max(1, round(patience_s / cap_s)))
+    return Patient(
+        ExponentialBackoff(cap=cap_s, base=0.01),
+        retries=max(1, round(patience_s / cap_s)),
+        supported_errors=(ConnectionError, TimeoutError, *([OutOfMemoryError] if patience_s >= _MINUTES_S else [])),
+    )
 
 
 @contextlib.contextmanager
