@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -187,7 +187,8 @@ class KillStorm:
                 child.send_signal(signal.SIGKILL if kind == "worker killed" else signal.SIGSTOP)
             if kind == "worker paused":
                 self._wakes.append((time.monotonic() + self._chance.uniform(0.2, 1.3), child))
-        self._held += held
+        hit_ms = self.fleet.ledger.now_ms()
+        self._held += [replace(one, at_ms=hit_ms) for one in held]
         self.figures.void[kind] += not held
         return True
 
@@ -212,7 +213,7 @@ class KillStorm:
                 alone = not others or kind == "host lost"
                 found.append(
                     Held(
-                        kind, self.fleet.ledger.now_ms(), execution, generation, action, alone,
+                        kind, 0, execution, generation, action, alone,
                         idempotent=bool(made.get("idempotent")),
                         unwatched=time.monotonic() < self._watch_hit_at + _NEW_WATCH_S,
                     )
