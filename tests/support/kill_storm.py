@@ -204,7 +204,10 @@ class KillStorm:
     def _holds(self, kind: str, name: str, pid: int) -> list[Held]:
         mine = [worker for worker in self.fleet.client.workers() if worker["pid"] == pid]
         host = name.partition(".")[0]
-        others = [w for w in self.fleet.client.workers() if host in w["devices"] and w["pid"] != pid]
+        # the ledger still knows some that are dead
+        others = [
+            w for w in self.fleet.client.workers() if host in w["devices"] and w["pid"] != pid and _goes_on(w["pid"])
+        ]
         found = []
         for worker in mine:
             for execution, generation, action in self.fleet.ledger.leases(worker["incarnation"]):
@@ -257,6 +260,12 @@ class KillStorm:
         self.figures.slowest = sorted(self.figures.slowest, key=lambda one: -one["seconds"])[:10]
         if not self.figures.stuck:
             self.figures.wrong += nothing_held(self.fleet, self._documents)
+
+
+def _goes_on(pid: int) -> bool:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _named(held: Held) -> str:
