@@ -7,6 +7,7 @@ from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as transport
+from redis.exceptions import OutOfMemoryError
 
 _log = logging.getLogger("rex.broker")
 
@@ -86,6 +87,10 @@ class SurvivingSentinelChannel(_Surviving, transport.SentinelChannel):
 
 
 class _Delivering:
+    connection_errors = (*transport.Transport.connection_errors, OutOfMemoryError)
+    """A server that has no memory left is waited for, as one that is away: otherwise it ends the worker, and all that
+    it runs."""
+
     def _deliver(self, message: Any, queue: str) -> None:
         try:
             message["properties"]["delivery_tag"], message["headers"]["id"], message["body"]

@@ -154,11 +154,11 @@ class _Untold:
 @contextlib.contextmanager
 def _queues_of(cluster: Cluster) -> Iterator["Queues | None"]:
     """The broker's queues; None where they lie with the ledger."""
-    from executor.ledger.connection import REDIS_SCHEMES
+    from config.addresses import LEDGER_SCHEMES, scheme_of
 
     if cluster.broker_url == cluster.ledger_url:
         yield None
-    elif cluster.broker_url.partition("://")[0] in REDIS_SCHEMES:
+    elif scheme_of(cluster.broker_url) in LEDGER_SCHEMES:
         from executor.ledger.valkey import ValkeyLedger
 
         broker = ValkeyLedger(cluster.broker_url, name="rex:cli")

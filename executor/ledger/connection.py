@@ -20,6 +20,7 @@ _TIMEOUT_S = 5
 _CAP_S = 0.25
 _SENTINEL_TIMEOUT_S = 1.0
 """A sentinel that is gone with its host must not hold up the search for long: the next one is asked."""
+_MINUTES_S = 60.0
 
 
 def ledger_address(url: str) -> Address:
@@ -45,7 +46,8 @@ def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -
     Args:
         url: address of the server.
         name: shown in ``CLIENT LIST``; the watchdog tells the living from the dead by it.
-        patience_s: how long one call outlives a lost server.
+        patience_s: how long one call outlives a lost server. Who has minutes for that waits as well for one that has
+            no memory left; others are told at once. Nothing was done of a script that it refuses for that.
         blocking: for reads that wait on the server; without a timeout of their own.
 
     Raises:
@@ -98,7 +100,7 @@ def _through_sentinels(address: Address, options: dict[str, Any]) -> "redis.Redi
 def _patient(patience_s: float) -> "Retry":
     """Tries again for about so long; not where a password or a certificate is refused, which will be refused again."""
     from redis.backoff import ExponentialBackoff
-    from redis.exceptions import AuthenticationError
+    from redis.exceptions import AuthenticationError, ConnectionError, OutOfMemoryError, TimeoutError  # noqa: A004
     from redis.retry import Retry
 
     class Patient(Retry):
@@ -111,7 +113,11 @@ def _patient(patience_s: float) -> "Retry":
 
             return super().call_with_retry(do, fail, worth_it, with_failure_count)
 
-    return Patient(ExponentialBackoff(cap=_CAP_S, base=0.01), retries=max(1, round(patience_s / _CAP_S)))
+    return Patient(
+        ExponentialBackoff(cap=_CAP_S, base=0.01),
+        retries=max(1, round(patience_s / _CAP_S)),
+        supported_errors=(ConnectionError, TimeoutError, *([OutOfMemoryError] if patience_s >= _MINUTES_S else [])),
+    )
 
 
 def _tls_trouble(error: BaseException | None) -> str | None:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,17 +23,12 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """The disk of edge-1 holds two megabytes."""
     require_network()
     made = Fleet(tmp_path_factory.mktemp("f"), ["edge-1", "edge-2"])
-    disk = made.disk("edge-1")
-    disk.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
     try:
         yield made.start()
     finally:
         made.close()
-        subprocess.run(["umount", disk], check=True)
 
 
 def wish(fleet: Fleet, moment: str) -> Wish:
@@ -77,10 +71,14 @@ def test_a_worker_has_no_memory_left(fleet: Fleet, moment: str) -> None:
     endure(fleet, drawn(wish(fleet, moment)), moment, Fault(limit, 4.0, lift, ("edge-1",)))
 
 
+@pytest.mark.long
 def test_the_disk_of_a_device_is_full(fleet: Fleet) -> None:
     """What cannot be saved for taking back is not changed."""
     fleet.ready()
-    ballast = fleet.disk("edge-1") / "ballast"
+    fleet.lose_host("edge-1")
+    fleet.worker("edge-1", disk_bytes=2 * MEGABYTE)
+    fleet.ready()
+    ballast = fleet.disk_inside("edge-1") / "ballast"
     before = os.urandom(200_000)
     changed: dict[str, Path] = {}
 
@@ -105,7 +103,11 @@ def test_the_disk_of_a_device_is_full(fleet: Fleet) -> None:
                 pass
 
     full = Fault(fill, 3.0, lambda _: ballast.unlink(), ("edge-1",))
-    outcome = endure(fleet, edited, "forward", full, also=all_or_nothing)
+    try:
+        outcome = endure(fleet, edited, "forward", full, also=all_or_nothing)
+    finally:
+        fleet.lose_host("edge-1")
+        fleet.worker("edge-1")
     assert any(report["status"] == "failed" for report in outcome.reports), "no edit met the full disk"
 
 

@@ -1,6 +1,7 @@
 """What only a real server can show: keys that stay, size, the disk, its own errors."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from importlib.resources import files
@@ -10,6 +11,7 @@ import pytest
 import redis
 from support.ledgers import WRONG, Tried, in_group, in_sequence, named, step, woken
 from support.server import Server, server_binary
+from support.waiting import wait_until
 
 from executor.ledger.scripts import names
 from executor.ledger.valkey import ValkeyLedger
@@ -99,6 +101,30 @@ def test_a_full_server_says_so(ledger: ValkeyLedger, valkey: Server) -> None:
         finally:
             client.config_set("maxmemory", "0")
     assert Tried(ledger).submit()
+
+
+def test_a_worker_outlasts_a_full_server(valkey: Server) -> None:
+    """What it did is settled when there is memory again, and not forgotten."""
+    ledger = ValkeyLedger(valkey.url, patience_s=600)
+    tried = Tried(ledger).start(in_group("a"))
+    claimed = tried.claim("a")
+    with valkey.client() as client:
+        client.config_set("maxmemory", "1mb")
+        refused = int(client.info("stats")["total_error_replies"])
+
+        def lift() -> None:
+            wait_until(
+                lambda: int(client.info("stats")["total_error_replies"]) > refused + 2,
+                description="it was refused, and came again",
+            )
+            client.config_set("maxmemory", "0")
+
+        lifting = threading.Thread(target=lift)
+        lifting.start()
+        assert tried.settle(claimed).verdict == "ok"
+        lifting.join()
+    assert tried.status("a") == "succeeded"
+    ledger.close()
 
 
 def test_what_may_not_run_twice_is_on_the_disk_first(valkey: Server) -> None:

@@ -28,6 +28,8 @@ COORDINATORS = ("control-1", "control-2")
 LEASE_S = 2.0
 """`distributed.lease_silence`, as it is by default."""
 _PROXY_PORT = 7000
+_ON_SMALL_DISK = 'mount -t tmpfs -o size=$DISK_BYTES tmpfs "$REX_STATE_DIR" && exec "$@"'
+"""In a mount namespace of its own: nobody has to unmount it."""
 
 
 class Fleet:
@@ -69,7 +71,14 @@ class Fleet:
         self._start(name, ["coordinator"], self.environment(name))
 
     def worker(
-        self, device: str, *, name: str | None = None, host: str | None = None, concurrency: int = 4, **environment: str
+        self,
+        device: str,
+        *,
+        name: str | None = None,
+        host: str | None = None,
+        concurrency: int = 4,
+        disk_bytes: int | None = None,
+        **environment: str,
     ) -> None:
         """A worker of `device`, under its parent.
 
@@ -78,11 +87,14 @@ class Fleet:
             name: under which the parent is known here, where it is not the device's only one.
             host: another one than that of the device's name; it reaches the same disk.
             concurrency: how many actions at once.
+            disk_bytes: size of a disk of its own, which is empty now and gone with it, and seen by `disk_inside`.
             environment: more of it.
         """
         words = ["worker", "--device", device, "--concurrency", str(concurrency)]
         if host is not None and host not in self.network.hosts:
             self.network.join(host)
+        if disk_bytes is not None:
+            environment["DISK_BYTES"] = str(disk_bytes)
         self._start(name or device, words, self.environment(device, **environment), host=host or device)
 
     def behind_proxy(self, device: str) -> Proxy:
@@ -103,9 +115,12 @@ class Fleet:
     def _start(self, name: str, words: list[str], environment: dict[str, str], *, host: str = "hub") -> None:
         self._made[name] = (words, {**environment, "HOST": host})
         Path(environment["REX_STATE_DIR"]).mkdir(parents=True, exist_ok=True)
+        before = self.network.inside(host)
+        if "DISK_BYTES" in environment:
+            before += ["unshare", "--mount", "sh", "-c", _ON_SMALL_DISK, "sh"]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.parents[name] = subprocess.Popen(
-                [*self.network.inside(host), str(REX), *words], cwd=self.folder, env=environment,
+                [*before, str(REX), *words], cwd=self.folder, env=environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -129,6 +144,10 @@ class Fleet:
     def disk(self, host: str) -> Path:
         """The state directory of a host."""
         return self.folder / "disks" / host
+
+    def disk_inside(self, name: str) -> Path:
+        """The state directory as that parent sees it."""
+        return Path(f"/proc/{self.parents[name].pid}/root{self.disk(name)}")
 
     def log_of(self, host: str) -> Path:
         """Its effect log, which a reboot leaves alone: it is not the product's."""

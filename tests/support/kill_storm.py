@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -187,7 +187,8 @@ class KillStorm:
                 child.send_signal(signal.SIGKILL if kind == "worker killed" else signal.SIGSTOP)
             if kind == "worker paused":
                 self._wakes.append((time.monotonic() + self._chance.uniform(0.2, 1.3), child))
-        self._held += held
+        hit_ms = self.fleet.ledger.now_ms()
+        self._held += [replace(one, at_ms=hit_ms) for one in held]
         self.figures.void[kind] += not held
         return True
 
@@ -203,7 +204,10 @@ class KillStorm:
     def _holds(self, kind: str, name: str, pid: int) -> list[Held]:
         mine = [worker for worker in self.fleet.client.workers() if worker["pid"] == pid]
         host = name.partition(".")[0]
-        others = [w for w in self.fleet.client.workers() if host in w["devices"] and w["pid"] != pid]
+        # the ledger still knows some that are dead
+        others = [
+            w for w in self.fleet.client.workers() if host in w["devices"] and w["pid"] != pid and _goes_on(w["pid"])
+        ]
         found = []
         for worker in mine:
             for execution, generation, action in self.fleet.ledger.leases(worker["incarnation"]):
@@ -212,7 +216,7 @@ class KillStorm:
                 alone = not others or kind == "host lost"
                 found.append(
                     Held(
-                        kind, self.fleet.ledger.now_ms(), execution, generation, action, alone,
+                        kind, 0, execution, generation, action, alone,
                         idempotent=bool(made.get("idempotent")),
                         unwatched=time.monotonic() < self._watch_hit_at + _NEW_WATCH_S,
                     )
@@ -255,7 +259,13 @@ class KillStorm:
                     self.figures.slowest.append({"seconds": seconds, **asdict(held)})
         self.figures.slowest = sorted(self.figures.slowest, key=lambda one: -one["seconds"])[:10]
         if not self.figures.stuck:
-            self.figures.wrong += nothing_held(self.fleet)
+            self.figures.wrong += nothing_held(self.fleet, self._documents)
+
+
+def _goes_on(pid: int) -> bool:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _named(held: Held) -> str:

@@ -35,7 +35,7 @@ def require_network() -> None:
 
 @cache
 def _why_not() -> str:
-    for program, package in (("ip", "iproute2"), ("nsenter", "util-linux"), ("unshare", "util-linux")):
+    for program, package in (("ip", "iproute2"), ("nsenter", "util-linux"), ("setpriv", "util-linux")):
         if shutil.which(program) is None:
             return f"`{program}` is not installed, and devices need a network of their own: apt install {package}"
     if os.geteuid() != 0:
@@ -99,8 +99,19 @@ class Network:
     def inside(self, host: str) -> list[str]:
         """What to put before a command for it to run on `host`, under the host's own name; ``hub`` is the server's."""
         named = f'echo "{host}" > /proc/sys/kernel/hostname && exec "$@"'
-        # every one of them becomes the next: the process id stays
-        return ["nsenter", f"--net={self.namespace(host)}", "unshare", "--uts", "sh", "-c", named, "sh"]
+        # every one of them becomes the next: the process id stays. Should we be killed, it ends with us
+        return [
+            "setpriv",
+            "--pdeathsig=KILL",
+            "nsenter",
+            f"--net={self.namespace(host)}",
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            named,
+            "sh",
+        ]
 
     def namespace(self, host: str) -> Path:
         """The file by which a process may enter it."""

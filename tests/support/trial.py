@@ -145,7 +145,7 @@ def settle(fleet: Fleet, executions: dict[str, Json], *, seed: int, cancelled: d
         seen = seen_of(fleet, execution, document, lines, (cancelled or {}).get(execution))
         outcome.reports.append(seen.report)
         outcome.wrong += judge(seen)
-    outcome.wrong += nothing_held(fleet)
+    outcome.wrong += nothing_held(fleet, executions)
     return outcome
 
 
@@ -194,13 +194,21 @@ def all_ended(fleet: Fleet, executions: Any) -> bool:
     return all("finished" in fleet.ledger.head(name) for name in executions)
 
 
-def nothing_held(fleet: Fleet) -> list[str]:
-    """10: slots, leases and parked messages return to zero; said when some do not within a few seconds."""
+def nothing_held(fleet: Fleet, executions: Iterable[str]) -> list[str]:
+    """10: what these held returns to zero (slots, leases, parked messages); said when it does not within seconds."""
+    ours = set(executions)
     server = fleet.redis()
 
     def left() -> list[str]:
-        patterns = ("rex:{0}:slots:*", "rex:{0}:live:*", "rex:{0}:wait:*", "rex:{0}:L:*", "rex:{0}:park")
-        return [str(key) for pattern in patterns for key in server.scan_iter(pattern, count=10_000)]
+        sets = (f"rex:{{0}}:{kind}:{name}" for kind in ("slots", "live", "wait") for name in ours)
+        leases = {
+            f"{key} {lease}"
+            for key in server.scan_iter("rex:{0}:L:*", count=10_000)
+            for lease in server.smembers(key)
+            if str(lease).partition("|")[0] in ours
+        }
+        parked = {key for key in server.hkeys("rex:{0}:park") if any(name in str(key) for name in ours)}
+        return [key for key in sets if server.exists(key)] + [str(key) for key in (*leases, *parked)]
 
     try:
         wait_until(lambda: not left(), description="nothing is held", timeout_s=15)
