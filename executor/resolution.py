@@ -6,17 +6,17 @@ A Celery task may not wait for tasks, so the steps stand in three functions with
 """
 
 import logging
-from functools import cache
 from typing import Any
 
 from config.settings import Settings
-from executor.distribution import Fleet, NoDevice
+from executor.distribution import Fleet
 from executor.documents import load_data
 from executor.model.errors import (
     CONFIGURATION,
     NO_DEVICE,
     Classification,
     LedgerTrouble,
+    NoDevice,
     StrategyInvalid,
     UnknownExecution,
     told_unforeseen,
@@ -117,12 +117,14 @@ class ResolutionExecutor:
         """The plan of a valid strategy on the fleet as it is now.
 
         Raises:
-            NoDevice: an action names no device, and none offers its type.
-            StrategyInvalid: it is not clear on which device a snapshot is to be taken.
+            NoDevice: too few devices live, or none can do what an action asks that names none.
+            StrategyInvalid: it is not clear on which device a snapshot is to be taken, or there is none for a fan-out.
         """
-        # asked for only when an action leaves the choice of its device to us
-        fleet = cache(lambda: Fleet(self._ledger.workers(), self._ledger.busy()))
-        return make_plan(strategy, self._settings, self._catalogue, lambda *wanted: fleet().place(*wanted))
+        return make_plan(strategy, self._settings, self._catalogue, self._fleet)
+
+    def _fleet(self) -> Fleet:
+        """The devices as they are now; asked for only when a choice is left to us."""
+        return Fleet(self._ledger.workers(), self._ledger.busy())
 
     def _hold(self, execution: str, error: NoDevice) -> None:
         waited_s = self._ledger.hold(execution, str(error), delay_s=_HOLD_S)

@@ -1,5 +1,5 @@
 """Devices: which one does what, and what becomes of an execution when one fails."""
 
-from executor.distribution.placement import Fleet, NoDevice
+from executor.distribution.placement import Fleet
 
-__all__ = ["Fleet", "NoDevice"]
+__all__ = ["Fleet"]

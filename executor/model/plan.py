@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from executor.model.fan_out import fan_outs
+
 _IDS = uuid.UUID("5f1c3a52-8f0e-4c55-9f0b-6a7d6a3b8c11")
 
 WayBackRule = Literal["restores", "compensates", "completed", "started", "nothing", "none", "lacking"]
@@ -191,6 +193,11 @@ class Plan(Frozen):
     def sizes(self) -> list[int]:
         return [len(stage.steps) for stage in self.stages]
 
+    @cached_property
+    def fan_outs(self) -> dict[str, tuple[str, ...]]:
+        """The instances of each action that runs on several devices."""
+        return fan_outs(name for stage in self.stages for name in stage.steps)
+
 
 def message_id(execution: str, generation: int, stage: int, first: str) -> str:
     """The Celery task id of a message: the same however often it is published."""
@@ -240,7 +247,7 @@ def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
     for number, stage in enumerate(plan.stages):
         before: str | None = None
         for name in stage.steps:
-            step = steps[name]
+            step, fan_out = steps[name], steps[name].fan_out
             rule: dict[str, Any] = {
                 "s": number, "t": round(step.timeout_s * 1000) * (2 if step.fallback else 1), "d": step.device,
                 "f": step.on_failure, "p": before, "id": step.idempotent or None, "i": step.reads.inputs or None,
@@ -248,6 +255,22 @@ def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
                 "n": [list(need) for need in step.needs] or None, "u": step.undoes,
                 "w": "undo_fallback" if step.of_fallback else None, "o": step.unless,
             }  # fmt: skip
+            if fan_out is not None:
+                rule |= {"of": fan_out.of, "k": fan_out.at_once or None, "b": fan_out.bearable}
             table[name] = {key: value for key, value in rule.items() if value is not None}
             before = name if stage.kind == "sequence" else None
+    _tell_fan_outs_apart(table, plan)
     return table
+
+
+def _tell_fan_outs_apart(table: dict[str, dict[str, Any]], plan: Plan) -> None:
+    """Needs and readings of an action on several devices are looked up by another way than those of a single one."""
+    for rule in table.values() if plan.fan_outs else ():
+        for need in rule.get("n", ()):
+            if need[0] in plan.fan_outs:
+                need.append(True)
+        if several := [name for name in rule.get("r", ()) if name in plan.fan_outs]:
+            rule["rf"] = several
+            rule["r"] = [name for name in rule["r"] if name not in plan.fan_outs]
+            if not rule["r"]:
+                del rule["r"]
