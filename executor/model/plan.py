@@ -42,12 +42,15 @@ class Reads(Frozen):
     """Which data the expressions of something need, so that the ledger hands over no more."""
 
     actions: tuple[str, ...] = ()
+    fan_outs: tuple[str, ...] = ()
+    """Those of `actions` that run on several devices."""
     inputs: bool = False
     context: bool = False
 
     def __or__(self, other: "Reads") -> "Reads":
         return Reads(
             actions=tuple(sorted({*self.actions, *other.actions})),
+            fan_outs=tuple(sorted({*self.fan_outs, *other.fan_outs})),
             inputs=self.inputs or other.inputs,
             context=self.context or other.context,
         )
@@ -247,30 +250,18 @@ def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
     for number, stage in enumerate(plan.stages):
         before: str | None = None
         for name in stage.steps:
-            step, fan_out = steps[name], steps[name].fan_out
+            step, fan_out, reads = steps[name], steps[name].fan_out, steps[name].reads
             rule: dict[str, Any] = {
                 "s": number, "t": round(step.timeout_s * 1000) * (2 if step.fallback else 1), "d": step.device,
-                "f": step.on_failure, "p": before, "id": step.idempotent or None, "i": step.reads.inputs or None,
-                "c": step.reads.context or None, "r": list(step.reads.actions) or None,
-                "n": [list(need) for need in step.needs] or None, "u": step.undoes,
+                "f": step.on_failure, "p": before, "id": step.idempotent or None, "i": reads.inputs or None,
+                "c": reads.context or None, "r": [one for one in reads.actions if one not in reads.fan_outs] or None,
+                "rf": list(reads.fan_outs) or None,
+                "n": [[*need, *([True] if need[0] in plan.fan_outs else [])] for need in step.needs] or None,
+                "u": step.undoes,
                 "w": "undo_fallback" if step.of_fallback else None, "o": step.unless,
             }  # fmt: skip
             if fan_out is not None:
                 rule |= {"of": fan_out.of, "k": fan_out.at_once or None, "b": fan_out.bearable}
             table[name] = {key: value for key, value in rule.items() if value is not None}
             before = name if stage.kind == "sequence" else None
-    _tell_fan_outs_apart(table, plan)
     return table
-
-
-def _tell_fan_outs_apart(table: dict[str, dict[str, Any]], plan: Plan) -> None:
-    """Needs and readings of an action on several devices are looked up by another way than those of a single one."""
-    for rule in table.values() if plan.fan_outs else ():
-        for need in rule.get("n", ()):
-            if need[0] in plan.fan_outs:
-                need.append(True)
-        if several := [name for name in rule.get("r", ()) if name in plan.fan_outs]:
-            rule["rf"] = several
-            rule["r"] = [name for name in rule["r"] if name not in plan.fan_outs]
-            if not rule["r"]:
-                del rule["r"]

@@ -35,6 +35,7 @@ class Steps:
         self._places = places
         self._in_turn = strategy.model == "sequential" and strategy.phases is None
         self._before: Step | None = None
+        self._several = frozenset(action.id for action in strategy.all_actions() if action.devices is not None)
         self.made: dict[str, Step] = {}
 
     def all_of(self, actions: Sequence[Action]) -> list[Step]:
@@ -67,7 +68,7 @@ class Steps:
         call = self._call(kind, action.with_ or {})
         fallback = self._fallback(action)
         when = action.when if isinstance(action.when, str) else {True: None, False: "false", None: None}[action.when]
-        reads = call.reads | (_as_reads(reads_of_condition(when)) if when else Reads())
+        reads = call.reads | (self._reads(reads_of_condition(when)) if when else Reads())
         if fallback is not None:
             reads |= fallback.call.reads
         if "device" not in about:
@@ -154,7 +155,7 @@ class Steps:
         return {**placed_fields(placed), "reach": kind.reach(probe.with_)}
 
     def _call(self, kind: ActionType, with_: dict[str, Any]) -> Call:
-        return Call(uses=kind.uses, with_=with_, reads=_as_reads(reads_of(with_, kind.conditions)))
+        return Call(uses=kind.uses, with_=with_, reads=self._reads(reads_of(with_, kind.conditions)))
 
     def _way_back(self, kind: ActionType, call: Call, said: Compensation | Literal["auto", "none"] | None) -> WayBack:
         if said == "none":
@@ -206,6 +207,10 @@ class Steps:
             on=tuple(retry.on) if retry.on is not None else ("transient", "timeout", "resource"),
         )
 
-
-def _as_reads(read: Read) -> Reads:
-    return Reads(actions=tuple(sorted(read.actions)), inputs=read.inputs, context=read.context)
+    def _reads(self, read: Read) -> Reads:
+        return Reads(
+            actions=tuple(sorted(read.actions)),
+            fan_outs=tuple(sorted(read.actions & self._several)),
+            inputs=read.inputs,
+            context=read.context,
+        )
