@@ -23,6 +23,7 @@ from executor.model.errors import (
 )
 from executor.model.execution import TERMINAL, ExecutionState
 from executor.model.ids import is_execution_id
+from executor.model.plan import Plan
 from executor.model.strategy import Strategy
 from executor.monitoring import MonitoringSystem, unmet_error
 from executor.planning import Planned, make_plan
@@ -147,16 +148,19 @@ class ResolutionExecutor:
             plan = self._ledger.plan(execution, 0)
             if plan is not None:
                 verify = plan.stages[stage].verify
-                error = unmet_error(
-                    "verify of phase " + plan.stages[stage].name, self._checked(execution, head, verify)
-                )
+                checked = self._checked(execution, head, plan, verify)
+                error = unmet_error("verify of phase " + plan.stages[stage].name, checked)
                 if error is None and stage + 1 == len(plan.stages):
-                    criteria = self._checked(execution, head, plan.success_criteria)
+                    criteria = self._checked(execution, head, plan, plan.success_criteria)
                     error = unmet_error("success_criteria", criteria)
         self._ledger.advance(execution, generation, stage, error=error, criteria=criteria)
 
-    def _checked(self, execution: str, head: dict[str, str], conditions: tuple[str, ...]) -> list[dict[str, Any]]:
-        return self._monitoring.check_success_criteria(execution, head, conditions) if conditions else []
+    def _checked(
+        self, execution: str, head: dict[str, str], plan: Plan, conditions: tuple[str, ...]
+    ) -> list[dict[str, Any]]:
+        if not conditions:
+            return []
+        return self._monitoring.check_success_criteria(execution, head, conditions, plan.fan_outs)
 
     def conclude(self, execution: str) -> None:
         """Steps 8 to 10: evaluate how it went, and release what it held."""

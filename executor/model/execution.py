@@ -160,6 +160,10 @@ class OpenStage:
     """When it was opened, by the server's clock."""
 
 
+READ = ("status", "outcome", "device", "attempt")
+"""Fields of an action in the ledger that `readable` takes, in this order."""
+
+
 def readable(status: str, outcome: str, device: str, attempts: str) -> dict[str, Any]:
     """An action as expressions see it, of its fields in the ledger: without a success its result is null."""
     told = json.loads(outcome) if outcome else {}
