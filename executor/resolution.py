@@ -27,7 +27,7 @@ from executor.model.plan import Plan
 from executor.model.strategy import Strategy
 from executor.monitoring import MonitoringSystem, unmet_error
 from executor.planning import Planned, make_plan
-from executor.ports import ActionCatalogue, Ledger
+from executor.ports import ActionCatalogue, Ledger, Queues
 from executor.taken_back import Generation, generations, remaining
 from executor.validation import check_context, check_inputs, validate
 
@@ -42,7 +42,17 @@ _HOLD_S = 0.5
 class ResolutionExecutor:
     """Executes recovery strategies."""
 
-    def __init__(self, ledger: Ledger, catalogue: ActionCatalogue, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, catalogue: ActionCatalogue, settings: Settings, queues: Queues | None = None
+    ) -> None:
+        """
+        Args:
+            ledger: the state of executions and devices.
+            catalogue: the action types.
+            settings: defaults and bounds.
+            queues: tells how many messages wait for a device; None: they lie on the ledger's own server.
+        """
+        self._queues = queues or ledger
         self._ledger = ledger
         self._catalogue = catalogue
         self._settings = settings
@@ -125,7 +135,14 @@ class ResolutionExecutor:
 
     def _fleet(self) -> Fleet:
         """The devices as they are now; asked for only when a choice is left to us."""
-        return Fleet(self._ledger.workers(), self._ledger.busy())
+        workers = self._ledger.workers()
+        return Fleet(
+            workers,
+            self._ledger.busy(),
+            queued=self._queues.queued({device for worker in workers.values() for device in worker.devices}),
+            health=self._ledger.health(),
+            drained=self._ledger.drained(),
+        )
 
     def _hold(self, execution: str, error: NoDevice) -> None:
         waited_s = self._ledger.hold(execution, str(error), delay_s=_HOLD_S)

@@ -72,6 +72,7 @@ def _fleet(found: "Settings") -> "Devices":
     """The devices of the cluster; where there is none to ask, what stands for them."""
     from executor.cli.connecting import find_cluster
     from executor.distribution import Fleet
+    from executor.model.device import Announcement, Health
     from executor.model.errors import Unreachable
 
     cluster = find_cluster(found)
@@ -79,11 +80,17 @@ def _fleet(found: "Settings") -> "Devices":
         return Unasked()
     try:
         with cluster.client() as client:
-            workers = {worker["incarnation"]: worker for worker in client.devices()}
+            workers, devices = client.workers(), client.devices()
     except Unreachable as error:
         note(f"warning: {error}; so no devices are chosen here")
         return Unasked()
-    return Fleet(workers, {name: worker["busy"] for name, worker in workers.items()})
+    return Fleet(
+        {one["incarnation"]: Announcement.model_validate(one) for one in workers},
+        {one["incarnation"]: one["busy"] for one in workers},
+        queued={one["device"]: one["queued"] or 0 for one in devices},
+        health={one["device"]: Health.model_validate(one) for one in devices},
+        drained=[one["device"] for one in devices if one["drained"]],
+    )
 
 
 def _as_json(planned: "Planned") -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from executor.model.device import Health, HealthState
+from executor.model.device import Announcement, Health, HealthState
 from executor.model.placement import Wanted
 
 _TIERS = {HealthState.HEALTHY: 0, HealthState.DEGRADED: 1}
@@ -14,7 +13,7 @@ _HEALTHY = Health(state=HealthState.HEALTHY)
 
 
 @dataclass
-class Device:
+class Candidate:
     """One living device: what all its workers can do, so that each of them can do what it is given."""
 
     name: str
@@ -48,12 +47,12 @@ class Device:
 
 
 def read_devices(
-    workers: Mapping[str, Mapping[str, Any]],
+    workers: Mapping[str, Announcement],
     busy: Mapping[str, int],
     queued: Mapping[str, int],
     health: Mapping[str, Health],
     drained: Collection[str],
-) -> dict[str, Device]:
+) -> dict[str, Candidate]:
     """Devices by name, sorted.
 
     Args:
@@ -65,17 +64,17 @@ def read_devices(
     """
     serving: dict[str, list[str]] = {}
     for incarnation, worker in workers.items():
-        for name in worker["devices"]:
+        for name in worker.devices:
             serving.setdefault(name, []).append(incarnation)
     announced = {name: _announced(worker) for name, worker in workers.items()}
-    actions = {name: frozenset(worker.get("actions", ())) for name, worker in workers.items()}
+    actions = {name: frozenset(worker.actions) for name, worker in workers.items()}
     return {
-        name: Device(
+        name: Candidate(
             name=name,
             actions=_by_all(actions[one] for one in mine),
             announced=_by_all(announced[one] for one in mine),
             agent=_kind(name, [workers[one] for one in mine]),
-            room=max(1, sum(workers[one]["concurrency"] for one in mine)),
+            room=max(1, sum(workers[one].concurrency for one in mine)),
             load=sum(busy.get(one, 0) for one in mine) + queued.get(name, 0),
             health=health.get(name, _HEALTHY),
             drained=name in drained,
@@ -84,9 +83,8 @@ def read_devices(
     }
 
 
-def _announced(worker: Mapping[str, Any]) -> frozenset[str]:
-    labels = (f"{name}={value}" for name, value in worker.get("labels", {}).items())
-    return frozenset((*worker.get("capabilities", ()), *labels))
+def _announced(worker: Announcement) -> frozenset[str]:
+    return frozenset((*worker.capabilities, *(f"{name}={value}" for name, value in worker.labels.items())))
 
 
 def _by_all(sets: Iterable[frozenset[str]]) -> frozenset[str]:
@@ -94,6 +92,6 @@ def _by_all(sets: Iterable[frozenset[str]]) -> frozenset[str]:
     return first.intersection(*others)
 
 
-def _kind(device: str, workers: list[Mapping[str, Any]]) -> str | None:
-    kinds = {worker.get("agents", {}).get(device) for worker in workers}
+def _kind(device: str, workers: list[Announcement]) -> str | None:
+    kinds = {worker.agents.get(device) for worker in workers}
     return kinds.pop() if len(kinds) == 1 else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from executor.distribution.devices import Device
+from executor.distribution.devices import Candidate
 from executor.model.placement import Wanted
 
 _MANY = 12
@@ -19,7 +19,7 @@ def offer_of(wanted: Wanted) -> str:
     return " and ".join(parts)
 
 
-def why_none(wanted: Wanted, devices: Iterable[Device]) -> str:
+def why_none(wanted: Wanted, devices: Iterable[Candidate]) -> str:
     """What stands in the way: the first of what is asked that no device has, and what there is of that kind."""
     known = list(devices)
     living = [one for one in known if not one.drained]
@@ -38,7 +38,7 @@ def _remedy(wanted: Wanted) -> str:
     return f"Start a worker that can do it, such as `rex worker --device ID{options}`, or ask for something else"
 
 
-def _why(wanted: Wanted, living: Sequence[Device]) -> str:
+def _why(wanted: Wanted, living: Sequence[Candidate]) -> str:
     what = f" for {wanted.uses[0]}" if wanted.uses else ""
     if not living:
         return f"there is no living device{what}"
@@ -63,7 +63,7 @@ def _are(some: Sequence[object]) -> str:
     return "is" if len(some) == 1 else "are"
 
 
-def _no_label(missing: Iterable[str], living: Sequence[Device]) -> Iterable[str]:
+def _no_label(missing: Iterable[str], living: Sequence[Candidate]) -> Iterable[str]:
     for label in (name for name in missing if "=" in name):
         name = label.partition("=")[0]
         labels = [(each, one.name) for one in living for each in sorted(one.announced) if "=" in each]
@@ -72,7 +72,7 @@ def _no_label(missing: Iterable[str], living: Sequence[Device]) -> Iterable[str]
         yield f"no living device has the label {label}: {there}"
 
 
-def _no_capability(missing: Iterable[str], living: Sequence[Device]) -> Iterable[str]:
+def _no_capability(missing: Iterable[str], living: Sequence[Candidate]) -> Iterable[str]:
     if plain := [name for name in missing if "=" not in name]:
         there = _grouped((each, one.name) for one in living for each in sorted(one.announced) if "=" not in each)
         yield f"no living device announces {', '.join(plain)}: {there or 'none announces any capability'}"
@@ -92,12 +92,12 @@ def _listed(names: Sequence[str], most: int = _MANY) -> str:
     return ", ".join(names[:most]) + more
 
 
-def announced_by(device: Device) -> str:
+def announced_by(device: Candidate) -> str:
     """What a device announces, for people."""
     return _listed(sorted(device.announced)) or "nothing"
 
 
-def too_few(living: Mapping[str, Device], least: int) -> str:
+def too_few(living: Mapping[str, Candidate], least: int) -> str:
     """Fewer devices live than ``distributed.min_devices`` asks for."""
     names = [one.name for one in living.values() if not one.drained]
     there = f"{len(names)} ({_listed(names)})" if names else "none"

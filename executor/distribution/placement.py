@@ -3,11 +3,10 @@
 import heapq
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from executor.distribution.devices import Device, read_devices
+from executor.distribution.devices import Candidate, read_devices
 from executor.distribution.lacking import announced_by, offer_of, too_few, too_wide, why_none
-from executor.model.device import Health, HealthState
+from executor.model.device import Announcement, Health, HealthState
 from executor.model.errors import NoDevice
 from executor.model.placement import Beside, Placed, Wanted
 
@@ -32,7 +31,7 @@ class Fleet:
 
     def __init__(
         self,
-        workers: Mapping[str, Mapping[str, Any]],
+        workers: Mapping[str, Announcement],
         busy: Mapping[str, int],
         *,
         queued: Mapping[str, int] | None = None,
@@ -136,13 +135,13 @@ class Fleet:
         return f"{device} does not announce {', '.join(missing)}: it announces {announced_by(known)}"
 
 
-def _rank(device: Device, named: Collection[str]) -> tuple[int, bool, float, str]:
+def _rank(device: Candidate, named: Collection[str]) -> tuple[int, bool, float, str]:
     return device.tier, device.name not in named, device.share, device.name
 
 
-def _cover(able: Mapping[Wanted, Sequence[Device]], named: Collection[str]) -> dict[str, Device]:
+def _cover(able: Mapping[Wanted, Sequence[Candidate]], named: Collection[str]) -> dict[str, Candidate]:
     """Few devices that can together do everything: for what fewest can do first, whoever can do most of the rest."""
-    chosen: dict[str, Device] = {}
+    chosen: dict[str, Candidate] = {}
     left = dict.fromkeys(sorted(able, key=lambda one: len(able[one])))
     while left:
         first = next(iter(left))
@@ -154,12 +153,12 @@ def _cover(able: Mapping[Wanted, Sequence[Device]], named: Collection[str]) -> d
     return chosen
 
 
-def _why(device: Device, wanted: Wanted, able: int) -> str:
+def _why(device: Candidate, wanted: Wanted, able: int) -> str:
     places = f"{device.load} of {device.room} busy" if device.load < device.room else _overfull(device)
     if able == 1:
         return f"the only one to {offer_of(wanted)}: {places}"
     return f"least loaded of {able} that {offer_of(wanted)}: {places}"
 
 
-def _overfull(device: Device) -> str:
+def _overfull(device: Candidate) -> str:
     return f"{device.load} actions for {device.room} place{'s' * (device.room != 1)}"

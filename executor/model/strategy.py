@@ -15,8 +15,8 @@ MAX_BYTES = 5 * 1024 * 1024
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 LABEL = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}"
-CAPABILITY = rf"[A-Za-z0-9][A-Za-z0-9._/:+-]{{0,62}}|{LABEL}={LABEL}"
-"""A capability, or a label with its value."""
+"""A label's name, or its value."""
+CAPABILITY = r"[A-Za-z0-9][A-Za-z0-9._/:+-]{0,62}"
 StepId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(@[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")]
 """An action, or its instance on one device: ``restart@edge-1``."""
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]

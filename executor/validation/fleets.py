@@ -67,7 +67,7 @@ def _check_capabilities(value: Any, path: Path, report: Report) -> None:
         return
     _refuse_doubles(value, path, report)
     for index, name in enumerate(value):
-        if isinstance(name, str) and not re.fullmatch(CAPABILITY, name):
+        if isinstance(name, str) and not re.fullmatch(f"{CAPABILITY}|{LABEL}={LABEL}", name):
             report.error((*path, index), f"{name!r} is no capability", f"write a name without spaces, {_EXAMPLE}")
 
 

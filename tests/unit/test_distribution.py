@@ -5,16 +5,8 @@ from typing import Any
 
 import pytest
 
-<<<<<<< HEAD
-from executor.distribution import Fleet, NoDevice
-from executor.model.device import Announcement
-
-
-def worker(*devices: str, actions: tuple[str, ...] = ("wait",), concurrency: int = 1, **more: Any) -> Announcement:
-    return Announcement(devices=devices, actions=actions, concurrency=concurrency, **more)
-=======
 from executor.distribution import Fleet
-from executor.model.device import Health, HealthState
+from executor.model.device import Announcement, Health, HealthState
 from executor.model.errors import NoDevice
 from executor.model.placement import Beside, Wanted
 
@@ -22,8 +14,8 @@ WAIT = Wanted(("wait",))
 WRITE = Wanted(("file.write",))
 
 
-def worker(*devices: str, actions: tuple[str, ...] = ("wait",), concurrency: int = 1, **more: Any) -> dict[str, Any]:
-    return {"devices": list(devices), "actions": list(actions), "concurrency": concurrency, **more}
+def worker(*devices: str, actions: tuple[str, ...] = ("wait",), concurrency: int = 1, **more: Any) -> Announcement:
+    return Announcement(devices=devices, actions=actions, concurrency=concurrency, **more)
 
 
 def zones(**more: str) -> Fleet:
@@ -41,7 +33,6 @@ def zones(**more: str) -> Fleet:
 
 def placed(fleet: Fleet, wanted: Wanted = WAIT, times: int = 1) -> list[str]:
     return [fleet.place(wanted).device for _ in range(times)]
->>>>>>> dc864a2 (Actions are placed by what devices announce, their health and load, and fan out over several; what nobody has is said with what there is)
 
 
 def test_the_least_loaded_device_is_chosen_by_its_share() -> None:
@@ -118,15 +109,7 @@ def test_a_drained_device_gets_nothing() -> None:
 
 def test_an_agent_is_only_what_says_so() -> None:
     """An action for a kind of agent goes to no other device, however free that is."""
-<<<<<<< HEAD
     fleet = Fleet({"w1": worker("a"), "w2": worker("b", "c", agents={"b": "coder"})}, {"w2": 5})
-    assert fleet.place("wait", "a", "coder") == "b"
-    assert fleet.place("wait", "b", "coder") == "b"
-    assert fleet.place("wait", "a", None) == "a"
-    with pytest.raises(NoDevice, match=r"of the agent kind 'tester' offers wait: .* --agent tester"):
-        fleet.place("wait", None, "tester")
-=======
-    fleet = Fleet({"w1": worker("a"), "w2": {**worker("b", "c"), "agents": {"b": "coder"}}}, {"w2": 5})
     coder = Wanted(("wait",), "coder")
     assert fleet.place(coder, [Beside("a", "x")]).device == "b"
     assert fleet.place(WAIT, [Beside("a", "x")]).device == "a"
@@ -137,7 +120,7 @@ def test_an_agent_is_only_what_says_so() -> None:
 def test_a_device_offers_what_all_its_workers_offer() -> None:
     """Whichever of them gets the message can do it."""
     old, new = worker("a", labels={"zone": "eu"}), worker("a", actions=("wait", "file.write"), capabilities=["gpu"])
-    fleet = Fleet({"w1": old, "w2": new, "w3": {**worker("b"), "agents": {"b": "coder"}}, "w4": worker("b")}, {})
+    fleet = Fleet({"w1": old, "w2": new, "w3": worker("b", agents={"b": "coder"}), "w4": worker("b")}, {})
     for wanted in (WRITE, Wanted(("wait",), None, ("gpu",)), Wanted(("wait",), None, ("zone=eu",))):
         with pytest.raises(NoDevice):
             fleet.place(wanted)
@@ -224,4 +207,3 @@ def test_many_actions_on_many_devices() -> None:
     took_s = time.monotonic() - began
     assert chosen == [f"d{number:03}" for number in range(500)] * 20
     assert took_s < 1.0, f"{took_s:.2f} s"  # 0.06 s on a quiet machine
->>>>>>> dc864a2 (Actions are placed by what devices announce, their health and load, and fan out over several; what nobody has is said with what there is)

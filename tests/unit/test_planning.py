@@ -10,6 +10,7 @@ from config.settings import Settings
 from executor.catalogue import MemoryCatalogue
 from executor.distribution import Fleet
 from executor.documents import load_text
+from executor.model.device import Announcement
 from executor.model.errors import NoDevice, StrategyInvalid
 from executor.model.plan import FanOut, rules
 from executor.planning import Planned, make_plan
@@ -33,10 +34,10 @@ CATALOGUE = MemoryCatalogue(*(type(SAMPLES.get(name)) for name in SAMPLES.names(
 def fleet(*devices: str, drained: frozenset[str] = frozenset(), **more: Any) -> Fleet:
     """Devices in zone eu, but for those called us-..."""
     workers = {
-        name: {
-            "devices": [name], "actions": [*TYPES, "reaching"], "concurrency": 4,
-            "labels": {"zone": "us" if name.startswith("us") else "eu"}, **more,
-        }
+        name: Announcement(
+            devices=(name,), actions=(*TYPES, "reaching"), concurrency=4,
+            labels={"zone": "us" if name.startswith("us") else "eu"}, **more,
+        )
         for name in devices
     }  # fmt: skip
     return Fleet(workers, {}, drained=drained)
@@ -113,8 +114,8 @@ def test_an_action_goes_where_what_it_needs_or_reads_was_done() -> None:
 def test_its_device_has_all_types_that_it_may_come_to_need() -> None:
     """That of its fallback and those of its ways back."""
     workers = {
-        "a": {"devices": ["a"], "actions": ["command"], "concurrency": 9},
-        "b": {"devices": ["b"], "actions": ["command", "http.check"], "concurrency": 1},
+        "a": Announcement(devices=("a",), actions=("command",), concurrency=9),
+        "b": Announcement(devices=("b",), actions=("command", "http.check")),
     }
     one = "  - {id: x, uses: command, with: {run: x}, compensate: {uses: http.check, with: {url: y}}}\n"
     other = (
