@@ -149,13 +149,19 @@ class ResourceCheck(_Group):
 class DistributedSettings(_Group):
     """Devices, and how their death is noticed."""
 
-    enabled: bool = _later(True)
-    min_devices: int = _later(1)
-    max_devices: int = _later(10)
+    enabled: bool = _field(
+        True, "Spread executions over devices. Off: actions without a device share one, and `devices` is refused."
+    )
+    min_devices: int = _field(1, "With fewer living devices no execution begins.", ge=1, le=10_000)
+    max_devices: int = _field(
+        10, "Over how many devices the actions of one execution are spread that name none.", ge=1, le=10_000
+    )
     synchronization_interval: Positive = _field(
         timedelta(seconds=5), "How long devices are waited for that were given a document."
     )
-    device_failure_threshold: int = _later(3)
+    device_failure_threshold: int = _field(
+        3, "Devices of one fan-out that may fail under `on_failure: continue`; one more fails the execution.", ge=0
+    )
     device_wait: Length = _field(timedelta(seconds=60), "How long an action waits for a device without a worker.")
     lease_renewal: Positive = _field(timedelta(milliseconds=500), "How often a worker renews what it runs.")
     lease_silence: Positive = _field(timedelta(seconds=2), "A worker that did not renew for so long is dead.")

@@ -12,6 +12,7 @@ from celery.canvas import Signature
 
 from config.queues import CONTROL, device_queue
 from executor import task_names
+from executor.model.fan_out import action_of
 from executor.model.plan import Plan, message_id
 
 
@@ -30,12 +31,16 @@ def shown_arguments(strategy: str, actions: Collection[str], device: str, attemp
 
 
 def _shown_step(step: str, generation: int) -> str:
-    """``snapshot 1``; a step of the way back says so: ``undo restart``, ``restore snapshot 1``, ``verify 1``."""
+    """``snapshot 1``; a step of the way back says so: ``undo restart``, ``restore snapshot 1``, ``verify 1``.
+
+    An instance of a fan-out is called as its action: beside it stands the device.
+    """
     name, _, of = step.partition("/")
+    name = action_of(name)
     if name in ("verify", "snapshot") and of:
         return f"restore {name} {of}" if name == "snapshot" and generation > 0 else f"{name} {of}"
     if generation == 0:
-        return step
+        return name
     return f"undo fallback of {name}" if of else f"undo {name}"
 
 

@@ -6,9 +6,8 @@ from typing import Any, Protocol
 
 from executor.expressions import Reads, holds, reads_of_condition
 from executor.model.errors import UNMET, ExpressionError
-from executor.model.execution import readable
-
-_READ = ("status", "outcome", "device", "attempt")
+from executor.model.execution import READ, readable_all
+from executor.model.fan_out import expanded
 
 
 class MonitoredLedger(Protocol):
@@ -23,22 +22,33 @@ class MonitoringSystem:
         self._ledger = ledger
 
     def check_success_criteria(
-        self, execution: str, head: Mapping[str, str], conditions: Iterable[str]
+        self,
+        execution: str,
+        head: Mapping[str, str],
+        conditions: Iterable[str],
+        fan_outs: Mapping[str, tuple[str, ...]] | None = None,
     ) -> list[dict[str, Any]]:
-        """Each condition with ``met``, and ``error`` where it failed to evaluate: then it counts as not met."""
+        """Each condition with ``met``, and ``error`` where it failed to evaluate: then it counts as not met.
+
+        Args:
+            execution: its id.
+            head: its own fields.
+            conditions: CEL.
+            fan_outs: the instances of each action that runs on several devices.
+        """
         listed = list(conditions)
         reads = Reads()
         for source in listed:
             reads |= reads_of_condition(source)
-        values = self._values(execution, head, reads)
+        values = self._values(execution, head, expanded(sorted(reads.actions), fan_outs or {}))
         return [_checked(source, values) for source in listed]
 
-    def _values(self, execution: str, head: Mapping[str, str], reads: Reads) -> dict[str, Any]:
-        rows = self._ledger.actions(execution, 0, sorted(reads.actions))
+    def _values(self, execution: str, head: Mapping[str, str], steps: list[str]) -> dict[str, Any]:
+        rows = self._ledger.actions(execution, 0, steps)
         return {
             "inputs": json.loads(head.get("inputs") or "{}"),
             "context": json.loads(head.get("context") or "{}"),
-            "actions": {name: readable(*(row.get(part, "") for part in _READ)) for name, row in rows.items()},
+            "actions": readable_all([name, *(row.get(part, "") for part in READ)] for name, row in rows.items()),
             "device": {"id": "", "labels": {}, "capabilities": []},
             "execution": {"id": execution, "strategy": head["strategy"], "attempt": 1},
         }

@@ -1,11 +1,13 @@
 """What a run answers: the JSON object of one execution, made from the ledger at any time of its life."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from executor.model.execution import FINAL, TERMINAL, ActionStatus, ExecutionState
+from executor.model.execution import FINAL, READ, TERMINAL, ActionStatus, ExecutionState, readable_all
+from executor.model.fan_out import device_of
 from executor.model.plan import Plan, Step
 from executor.taken_back import generations, rollback_section, undone
 
@@ -56,6 +58,7 @@ def report(ledger: ReportsLedger, execution: str) -> dict[str, Any]:
             name: _action(steps[name], rows[name], ended=ended, rolled_back="rb_started" in head, undone=became)
             for name in order
         },
+        **_fan_outs(plan, rows),
         "snapshots": [_snapshot(steps[name], rows[name]) for name in every if steps[name].purpose == "snapshot"],
         "rollback": rollback_section(head, steps, goes, ended=ended),
         "success_criteria": _criteria(head, plan),
@@ -91,6 +94,17 @@ def _action(
         "error": error,
         **({"reason": outcome["reason"]} if "reason" in outcome else {}),
     }
+
+
+def _fan_outs(plan: Plan | None, rows: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """``fan_outs``, where there are any: of each its status, its devices, and how many of them came to which end."""
+    told = {}
+    for name, instances in plan.fan_outs.items() if plan else ():
+        read = [[one, *(rows[one].get(part, "") for part in READ)] for one in instances if one in rows]
+        became = Counter(rows[one].get("status", str(ActionStatus.PENDING)) for one in instances if one in rows)
+        status = readable_all(read)[name]["status"] if read else str(ActionStatus.PENDING)
+        told[name] = {"status": status, "devices": [device_of(one) for one in instances], "ended": dict(became)}
+    return {"fan_outs": told} if told else {}
 
 
 def _snapshot(step: Step, row: Mapping[str, str]) -> dict[str, Any]:

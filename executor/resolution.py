@@ -6,27 +6,28 @@ A Celery task may not wait for tasks, so the steps stand in three functions with
 """
 
 import logging
-from functools import cache
 from typing import Any
 
 from config.settings import Settings
-from executor.distribution import Context, DistributedCoordinator, NoDevice
+from executor.distribution import Context, DistributedCoordinator
 from executor.documents import load_data
 from executor.model.errors import (
     CONFIGURATION,
     NO_DEVICE,
     Classification,
     LedgerTrouble,
+    NoDevice,
     StrategyInvalid,
     UnknownExecution,
     told_unforeseen,
 )
 from executor.model.execution import TERMINAL, ExecutionState
 from executor.model.ids import is_execution_id
+from executor.model.plan import Plan
 from executor.model.strategy import Strategy
 from executor.monitoring import MonitoringSystem, unmet_error
 from executor.planning import Planned, make_plan
-from executor.ports import ActionCatalogue, Ledger
+from executor.ports import ActionCatalogue, Ledger, Queues
 from executor.taken_back import Generation, generations, remaining
 from executor.validation import check_context, check_inputs, validate
 
@@ -41,12 +42,21 @@ _HOLD_S = 0.5
 class ResolutionExecutor:
     """Executes recovery strategies."""
 
-    def __init__(self, ledger: Ledger, catalogue: ActionCatalogue, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, catalogue: ActionCatalogue, settings: Settings, queues: Queues | None = None
+    ) -> None:
+        """
+        Args:
+            ledger: the state of executions and devices.
+            catalogue: the action types.
+            settings: defaults and bounds.
+            queues: tells how many messages wait for a device; None: they lie on the ledger's own server.
+        """
         self._ledger = ledger
         self._catalogue = catalogue
         self._settings = settings
         self._monitoring = MonitoringSystem(ledger)
-        self._distribution = DistributedCoordinator(ledger, settings)
+        self._distribution = DistributedCoordinator(ledger, settings, queues)
 
     def execute_strategy(self, execution: str, document: dict[str, Any] | None) -> None:
         """Steps 1 to 6: validate, plan, allocate, verify, and open the first stage.
@@ -109,12 +119,10 @@ class ResolutionExecutor:
         """The plan of a valid strategy on the fleet as it is now.
 
         Raises:
-            NoDevice: an action names no device, and none offers its type.
-            StrategyInvalid: it is not clear on which device a snapshot is to be taken.
+            NoDevice: too few devices live, or none can do what an action asks that names none.
+            StrategyInvalid: it is not clear on which device a snapshot is to be taken, or there is none for a fan-out.
         """
-        # asked for only when an action leaves the choice of its device to us
-        fleet = cache(self._distribution.fleet)
-        return make_plan(strategy, self._settings, self._catalogue, lambda *wanted: fleet().place(*wanted))
+        return make_plan(strategy, self._settings, self._catalogue, self._distribution.fleet)
 
     def _hold(self, execution: str, error: NoDevice) -> None:
         waited_s = self._ledger.hold(execution, str(error), delay_s=_HOLD_S)
@@ -137,16 +145,19 @@ class ResolutionExecutor:
             plan = self._ledger.plan(execution, 0)
             if plan is not None:
                 verify = plan.stages[stage].verify
-                error = unmet_error(
-                    "verify of phase " + plan.stages[stage].name, self._checked(execution, head, verify)
-                )
+                checked = self._checked(execution, head, plan, verify)
+                error = unmet_error("verify of phase " + plan.stages[stage].name, checked)
                 if error is None and stage + 1 == len(plan.stages):
-                    criteria = self._checked(execution, head, plan.success_criteria)
+                    criteria = self._checked(execution, head, plan, plan.success_criteria)
                     error = unmet_error("success_criteria", criteria)
         self._ledger.advance(execution, generation, stage, error=error, criteria=criteria)
 
-    def _checked(self, execution: str, head: dict[str, str], conditions: tuple[str, ...]) -> list[dict[str, Any]]:
-        return self._monitoring.check_success_criteria(execution, head, conditions) if conditions else []
+    def _checked(
+        self, execution: str, head: dict[str, str], plan: Plan, conditions: tuple[str, ...]
+    ) -> list[dict[str, Any]]:
+        if not conditions:
+            return []
+        return self._monitoring.check_success_criteria(execution, head, conditions, plan.fan_outs)
 
     def conclude(self, execution: str) -> None:
         """Steps 8 to 10: evaluate how it went, and release what it held."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from executor.model.errors import NotAllowedNow, UnknownExecution, Unreachable
 from executor.model.execution import TERMINAL, ExecutionState
+from executor.model.fan_out import fan_outs
 from executor.model.ids import new_execution_id
 from executor.model.rollback import Choices, RollbackRequest, Wish
 from executor.task_names import PREVIEW_ROLLBACK
@@ -81,8 +82,9 @@ def choose(ledger: "ValkeyLedger", execution: str, choices: Mapping[str, str], b
     if offered is None:
         state = ledger.head(execution)["state"]
         raise NotAllowedNow(f"execution {execution} does not wait for a choice: it is {state}")
+    choices = for_each_device(choices, offered)
     check_choices(choices, offered)
-    told = {"choices": dict(choices), "by": by, "key": new_execution_id(), "turn": offered["turn"]}
+    told = {"choices": choices, "by": by, "key": new_execution_id(), "turn": offered["turn"]}
     answer = Choices.model_validate(told)
     got, why = ledger.choose(execution, answer)
     if got == "unknown":
@@ -94,6 +96,13 @@ def choose(ledger: "ValkeyLedger", execution: str, choices: Mapping[str, str], b
         }  # fmt: skip
         said = known.get(why, f"it is {why}")
         raise NotAllowedNow(f"execution {execution} does not wait for a choice: {said}")
+
+
+def for_each_device(choices: Mapping[str, str], offered: Json) -> dict[str, str]:
+    """Choices in which one for a fan-out stands for all its instances that are offered and not chosen for."""
+    known = fan_outs(offered["actions"])
+    several = {one: wish for name, wish in choices.items() for one in known.get(name, ())}
+    return {**several, **{name: wish for name, wish in choices.items() if name not in known}}
 
 
 def check_choices(choices: Mapping[str, str], offered: Json) -> None:

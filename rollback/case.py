@@ -1,15 +1,16 @@
 """One execution that is to be taken back: what is known of it, and the ways back that there are."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from config.settings import Settings
 from executor.expressions import render
 from executor.model.errors import ExpressionError
-from executor.model.execution import TERMINAL, readable
-from executor.model.plan import Plan, Stage, Step
+from executor.model.execution import READ, TERMINAL, readable_all
+from executor.model.fan_out import expanded
+from executor.model.plan import FanOut, Plan, Stage, Step
 from executor.model.rollback import Chosen, Estimate, Mechanism, RollbackRequest, Wish
 from executor.ports import Ledger
 from executor.taken_back import generations
@@ -150,10 +151,7 @@ class Case:
 
     @cached_property
     def _values(self) -> dict[str, Any]:
-        rows = {
-            name: readable(row.get("status", ""), row.get("outcome", ""), row.get("device", ""), row.get("attempt", ""))
-            for name, row in self.rows.items()
-        }
+        rows = readable_all([name, *(row.get(part, "") for part in READ)] for name, row in self.rows.items())
         inputs, context = (json.loads(self.head.get(name) or "{}") for name in ("inputs", "context"))
         return {"inputs": inputs, "context": context, "actions": rows}
 
@@ -161,9 +159,12 @@ class Case:
         each = [steps[name].timeout_s * steps[name].retry.max_attempts for name in stage.steps]
         if stage.kind == "sequence":
             return sum(each)
-        slots = min(self.forward.parallel or len(each), len(each))
-        # whoever begins last may be the longest
-        return sum(each) / slots + max(each) * (1 - 1 / slots) if slots < len(each) else max(each)
+        rolling: dict[FanOut, list[float]] = {}
+        for name, seconds in zip(stage.steps, each, strict=True):
+            if (fan_out := steps[name].fan_out) and fan_out.at_once:
+                rolling.setdefault(fan_out, []).append(seconds)
+        windows = [_one_by_one_s(seconds, fan_out.at_once) for fan_out, seconds in rolling.items()]
+        return max([_one_by_one_s(each, self.forward.parallel), *windows])
 
     # -- which --------------------------------------------------------------------------------------------------------
 
@@ -182,7 +183,7 @@ class Case:
     def named(self) -> frozenset[str]:
         """What a partial rollback takes back."""
         asked = self.request.actions if self.request else ()
-        return frozenset(asked or self.forward.rollback_actions)
+        return frozenset(expanded(asked or self.forward.rollback_actions, self.forward.fan_outs))
 
     def determine(self) -> tuple[Chosen, WayBackPlan]:
         """The mechanism with its reasons, and its plan."""
@@ -272,6 +273,13 @@ class Case:
             n for n in self.stage if self.rows[n].get("status", "pending") in ("pending", "ready", "cancelled")
         ]
         return [name for name in self.stage if name in {*again, *broken_off}]
+
+
+def _one_by_one_s(each: Sequence[float], at_once: int) -> float:
+    """How long all of them take at most, of which only so many run at once; 0: all."""
+    slots = min(at_once or len(each), len(each))
+    # whoever begins last may be the longest
+    return sum(each) / slots + max(each) * (1 - 1 / slots) if slots < len(each) else max(each)
 
 
 class NoWay(Exception):

@@ -226,6 +226,8 @@ class _Planner:
             id=part.name,
             device=part.device,
             agent=step.agent,
+            # a rolling way forward rolls on the way back as well
+            fan_out=step.fan_out if step.fan_out and step.fan_out.at_once else None,
             call=call,
             method="compensate" if own else "execute",
             purpose="undo",

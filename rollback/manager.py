@@ -172,7 +172,7 @@ class RollbackManager:
         case = self._case(execution, head, request)
         if case is None:
             return {**told, "refused": "nothing of it ran, so there is nothing to take back"}
-        if unknown := sorted(set(request.actions) - set(case.steps)):
+        if unknown := sorted(set(request.actions) - set(case.steps) - set(case.forward.fan_outs)):
             return {**told, "refused": f"it has no action {', '.join(map(repr, unknown))}"}
         if case.asked == "guided":
             plan = case.way_back("compensate")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from executor.model.fan_out import device_of, fan_outs, instance_id
 from executor.model.plan import Step
 from executor.model.rollback import Chosen
 from rollback.compensation import WayBackPlan
@@ -99,11 +100,17 @@ def shown_offer(
 
 
 def needs_of(forward: Mapping[str, Step], rows: Rows) -> dict[str, list[str]]:
-    """By action: those with effects that need it, or were made of its result."""
+    """By action: those with effects that need it, or were made of its result.
+
+    Of a fan-out an instance is needed by that on the same device; by an action that runs elsewhere all of them are.
+    """
     needing: dict[str, list[str]] = {}
+    known = fan_outs(forward)
     for name, step in forward.items():
         if rows.get(name, {}).get("effect", "none") != "none":
             made_of = step.reads.actions if step.way_back.rule != "nothing" else ()
             for other in dict.fromkeys([*dict(step.needs), *made_of]):
-                needing.setdefault(other, []).append(name)
+                beside = instance_id(other, device_of(name))
+                for one in [beside] if beside in forward else known.get(other, (other,)):
+                    needing.setdefault(one, []).append(name)
     return needing

@@ -1,7 +1,6 @@
-"""What `rex validate`, `plan`, `schema` and `actions` do."""
+"""What `rex validate`, `schema` and `actions` do."""
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,6 @@ from executor.model.errors import Problem, StrategyInvalid
 
 if TYPE_CHECKING:
     from executor.action import ActionType
-    from executor.planning import Planned
-
-ANY = "any"
-"""Stands for the device of an action that names none, as long as no cluster is asked."""
 
 
 def validate(file: Path, *, as_json: bool) -> int:
@@ -47,86 +42,6 @@ def schema() -> int:
 
     say_json(json_schema(InstalledCatalogue()))
     return 0
-
-
-# -- plan -------------------------------------------------------------------------------------------------------------
-
-
-def plan(file: Path, *, as_json: bool, config: Path | None) -> int:
-    """Show the plan; the same strategy gives the same one, but for the devices that are chosen at the run."""
-    from executor.catalogue import InstalledCatalogue
-    from executor.cli.connecting import settings
-    from executor.cli.strategies import read_strategy
-    from executor.planning import make_plan
-
-    strategy, _, _ = read_strategy(file)
-    planned = make_plan(strategy, settings(config), InstalledCatalogue(), lambda _uses, near, _agent: near or ANY)
-    told = _as_json(planned)
-    if as_json:
-        say_json(told)
-    else:
-        say("\n".join(_tree(told)))
-    return 0
-
-
-def _as_json(planned: "Planned") -> dict[str, Any]:
-    from config.queues import device_queue
-
-    stages = [
-        {
-            "stage": number,
-            "kind": stage.kind,
-            "name": stage.name,
-            "canvas": "chain" if stage.kind == "sequence" else "chord",
-            "messages": [
-                {
-                    "device": device,
-                    "queue": device_queue(device) if device != ANY else None,
-                    "actions": [{"id": name, "uses": planned.steps[name].call.uses} for name in message],
-                }
-                for message, device in zip(stage.messages, stage.queues, strict=True)
-            ],
-            "verify": list(stage.verify),
-        }
-        for number, stage in enumerate(planned.plan.stages)
-    ]
-    return {
-        "strategy": planned.plan.strategy,
-        "devices": planned.devices,
-        "parallel": planned.parallel,
-        "timeout_s": planned.timeout_s,
-        "rollback": planned.rollback,
-        "stages": stages,
-        "success_criteria": list(planned.plan.success_criteria),
-    }
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _tree(told: dict[str, Any]) -> Iterator[str]:
-    count = sum(len(message["actions"]) for stage in told["stages"] for message in stage["messages"])
-    yield (
-        f"{told['strategy']}: {_counted(count, 'action')} in {_counted(len(told['stages']), 'stage')} "
-        f"on {', '.join(told['devices'])}; at most {told['parallel']} at once, {told['timeout_s']:g} s in all"
-    )
-    for stage in told["stages"]:
-        name = f" {stage['name']!r}" if stage["name"] else ""
-        what = "one after the other" if stage["kind"] == "sequence" else "side by side"
-        yield f"├─ stage {stage['stage']}{name}: {stage['canvas']}, {what}"
-        for message in stage["messages"]:
-            listed = ", ".join(f"{one['id']} ({one['uses']})" for one in message["actions"])
-            fused = f", {len(message['actions'])} fused" if len(message["actions"]) > 1 else ""
-            queue = message["queue"] or "the least loaded device that can"
-            yield f"│  ├─ message to {queue}{fused}: {listed}"
-        for condition in stage["verify"]:
-            yield f"│  ├─ verify: {condition}"
-        yield "│  └─ advance"
-    for criterion in told["success_criteria"]:
-        yield f"├─ must hold: {criterion}"
-    back = "nothing is taken back" if told["rollback"] == "none" else "what was done is taken back, newest first"
-    yield f"└─ when it fails: {back} ({told['rollback']})"
 
 
 # -- actions ----------------------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ def validate(file: File, json: Json = False) -> None:
 
 @app.command()
 def plan(file: File, json: Json = False, config: Config = None) -> None:
-    """Show what a strategy becomes: stages, canvases, messages, devices."""
-    from executor.cli import before
+    """Show what a strategy becomes: stages, canvases, messages; and, where a cluster runs, devices and why these."""
+    from executor.cli import planned
 
-    leave_with(before.plan(file, as_json=json, config=config))
+    leave_with(planned.plan(file, as_json=json, config=config))
 
 
 @app.command()

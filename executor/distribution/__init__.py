@@ -2,6 +2,6 @@
 
 from executor.distribution.coordinator import Context, DistributedCoordinator, Distribution, Share
 from executor.distribution.failing import Fate
-from executor.distribution.placement import Fleet, NoDevice
+from executor.distribution.placement import Fleet
 
-__all__ = ["Context", "DistributedCoordinator", "Distribution", "Fate", "Fleet", "NoDevice", "Share"]
+__all__ = ["Context", "DistributedCoordinator", "Distribution", "Fate", "Fleet", "Share"]

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from config.settings import Settings
 from executor.distribution.failing import Fate, fate_of
 from executor.distribution.placement import Fleet
+from executor.model.placement import Wanted
 from executor.model.plan import Plan, Step
 from executor.model.strategy import Strategy
-from executor.ports import Ledger
+from executor.ports import Ledger, Queues
 from executor.report import report
 from executor.states import synchronize_state
 
@@ -87,13 +88,27 @@ class Context:
 class DistributedCoordinator:
     """Coordinates executions across devices."""
 
-    def __init__(self, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, ledger: Ledger, settings: Settings, queues: Queues | None = None) -> None:
+        """
+        Args:
+            ledger: the state of executions and devices.
+            settings: defaults and bounds.
+            queues: tells how many messages wait for a device; None: they lie on the ledger's own server.
+        """
         self._ledger = ledger
         self._settings = settings
+        self._queues = queues or ledger
 
     def fleet(self) -> Fleet:
         """The devices as they are now; one for each planning."""
-        return Fleet(self._ledger.workers(), self._ledger.busy())
+        workers = self._ledger.workers()
+        return Fleet(
+            workers,
+            self._ledger.busy(),
+            queued=self._queues.queued({device for worker in workers.values() for device in worker.devices}),
+            health=self._ledger.health(),
+            drained=self._ledger.drained(),
+        )
 
     def distribute_execution(
         self, strategy: Strategy, planned: Planned, devices: Iterable[str] | None = None
@@ -159,7 +174,7 @@ class DistributedCoordinator:
         fleet = self.fleet()
 
         def place(step: Step) -> str:
-            return fleet.place(step.call.uses, None, step.agent)
+            return fleet.place(Wanted((step.call.uses,), step.agent, step.capabilities)).device
 
         fates = {name: fate_of(distribution.planned.steps[name], rows[name], failed, place) for name in mine}
         return {name: fate for name, fate in fates.items() if fate is not None}

@@ -1,80 +1,164 @@
-"""Which device does what: the fleet as the ledger knows it, and the choice of the least loaded."""
+"""Which device does what: the fleet as the ledger knows it, and the choice among those that can."""
 
 import heapq
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from executor.model.device import Announcement
-from executor.model.errors import RexError
+from executor.distribution.devices import Candidate, read_devices
+from executor.distribution.lacking import announced_by, offer_of, too_few, too_wide, why_none
+from executor.model.device import Announcement, Health, HealthState
+from executor.model.errors import NoDevice
+from executor.model.placement import Beside, Placed, Wanted
 
 
-class NoDevice(RexError):
-    """No living device offers an action type."""
+@dataclass
+class _Able:
+    """The devices that can do one thing, of those that are in the best state."""
 
-    def __init__(self, uses: str, devices: int, agent: str | None = None) -> None:
-        living = f"{devices} living device{'s' * (devices != 1)}" if devices else "no living device at all"
-        kind, option = (f" of the agent kind {agent!r}", f" --agent {agent}") if agent else ("", "")
-        super().__init__(
-            f"no device{kind} offers {uses}: there is {living}. Start a worker that has it, such as "
-            f"`rex worker --device ID{option}`, or name a device in the strategy"
-        )
+    names: set[str] = field(default_factory=set)
+    heap: list[tuple[float, str]] = field(default_factory=list)
+    """Each with its load when it was last looked at."""
+    remark: str = ""
+    """What is wrong with them, where nobody better can."""
 
 
 class Fleet:
-    """Living devices with what they offer and how loaded they are; one per planning."""
+    """Living devices with what they offer and how loaded they are; one per planning.
 
-    def __init__(self, workers: Mapping[str, Announcement], busy: Mapping[str, int]) -> None:
+    A `executor.model.placement.Devices`. The order of what counts: a device that is healthy, before one that is
+    degraded, before any other; beside what is related; the least loaded share of its room.
+    """
+
+    def __init__(
+        self,
+        workers: Mapping[str, Announcement],
+        busy: Mapping[str, int],
+        *,
+        queued: Mapping[str, int] | None = None,
+        health: Mapping[str, Health] | None = None,
+        drained: Collection[str] = (),
+    ) -> None:
         """
         Args:
             workers: living workers by incarnation, as they announced themselves.
             busy: how many actions each of them holds.
+            queued: how many actions wait for a device.
+            health: what is thought of a device; of whom nothing is said is healthy.
+            drained: devices that get nothing new.
         """
-        self._offers: dict[str, set[str]] = {}
-        self._load: Counter[str] = Counter()
-        self._room: Counter[str] = Counter()
-        self._agents: dict[str, str] = {}
-        for name, worker in workers.items():
-            for device in worker.devices:
-                self._offers.setdefault(device, set()).update(worker.actions)
-                self._load[device] += busy.get(name, 0)
-                self._room[device] += worker.concurrency
-            self._agents.update(worker.agents)
-        self._able: dict[tuple[str, str | None], list[tuple[float, str]]] = {}
-        """Heaps of the devices that offer a type and are of a kind, each with its load when it was last looked at."""
+        self._known = read_devices(workers, busy, queued or {}, health or {}, drained)
+        self._pool = [one for one in self._known.values() if not one.drained]
+        self._able: dict[Wanted, _Able] = {}
+        self._in_turn: set[str] = set()
 
     @property
     def devices(self) -> set[str]:
-        return set(self._offers)
+        """Names of all living devices, the drained ones included."""
+        return set(self._known)
 
-    def place(self, uses: str, near: str | None, agent: str | None = None) -> str:
-        """The least loaded device that offers `uses`; `near` when it does, so that neighbours stay together.
+    # -- before ------------------------------------------------------------------------------------------------------
 
-        Args:
-            uses: the action type.
-            near: where the neighbours are.
-            agent: only devices of that kind of agent; None: any.
+    def prepare(self, wanted: Collection[Wanted], *, named: Collection[str], least: int, most: int) -> None:
+        """See `executor.model.placement.Devices.prepare`."""
+        if len(self._pool) < least:
+            raise NoDevice(too_few(self._known, least))
+        if len(self._pool) <= most:
+            return
+        asked = list(dict.fromkeys(wanted))
+        able = {one: [device for device in self._pool if device.can(one)] for one in asked}
+        for one in asked:
+            if not able[one]:
+                raise NoDevice(why_none(one, self._known.values()))
+        chosen = _cover(able, set(named))
+        if len(chosen) > most:
+            raise NoDevice(too_wide(asked, most))
+        rest = sorted((one for one in self._pool if one.name not in chosen), key=lambda one: _rank(one, named))
+        self._pool = [*chosen.values(), *rest[: most - len(chosen)]]
 
-        Raises:
-            NoDevice: none offers it.
-        """
-        if near is not None and self._can(near, uses, agent):
-            return near
-        if (uses, agent) not in self._able:
-            able = [(self._share(name), name) for name in self._offers if self._can(name, uses, agent)]
-            heapq.heapify(able)
-            self._able[uses, agent] = able
-        able = self._able[uses, agent]
-        if not able:
-            raise NoDevice(uses, len(self._offers), agent)
-        # what was given to a device for another type only made it fuller: its place is found when it comes to the top
-        while able[0][0] != (share := self._share(able[0][1])):
-            heapq.heapreplace(able, (share, able[0][1]))
-        chosen = able[0][1]
-        self._load[chosen] += 1
-        return chosen
+    # -- choosing ----------------------------------------------------------------------------------------------------
 
-    def _can(self, device: str, uses: str, agent: str | None) -> bool:
-        return uses in self._offers.get(device, ()) and agent in (None, self._agents.get(device))
+    def place(self, wanted: Wanted, beside: Sequence[Beside] = (), *, in_turn: bool = False) -> Placed:
+        """See `executor.model.placement.Devices.place`."""
+        able = self._able.get(wanted)
+        if able is None:
+            able = self._able[wanted] = self._look(wanted)
+        for near in beside:
+            if near.device in able.names and (in_turn or self._known[near.device].share < 1):
+                self._give(near.device, in_turn=in_turn)
+                return Placed(near.device, f"beside {near.why}{able.remark}")
+        # what was given to a device for something else only made it fuller: its place is found when it comes to the top
+        while able.heap[0][0] != (share := self._known[able.heap[0][1]].share):
+            heapq.heapreplace(able.heap, (share, able.heap[0][1]))
+        device = self._known[able.heap[0][1]]
+        why = _why(device, wanted, len(able.names)) + able.remark
+        self._give(device.name, in_turn=in_turn)
+        return Placed(device.name, why)
 
-    def _share(self, device: str) -> float:
-        return self._load[device] / max(1, self._room[device])
+    def _look(self, wanted: Wanted) -> _Able:
+        can = [device for device in self._pool if device.can(wanted)]
+        if not can:
+            raise NoDevice(why_none(wanted, self._known.values()))
+        best = min(device.tier for device in can)
+        found = [device for device in can if device.tier == best]
+        heap = [(device.share, device.name) for device in found]
+        heapq.heapify(heap)
+        remark = ""
+        if best:
+            of = found[0].health
+            reasons = f": {'; '.join(of.reasons)}" if of.reasons else ""
+            remark = f" ({HealthState(of.state).value}{reasons}; no healthy one can)"
+        return _Able({device.name for device in found}, heap, remark)
+
+    def _give(self, name: str, *, in_turn: bool) -> None:
+        if not (in_turn and name in self._in_turn):
+            self._known[name].load += 1
+        if in_turn:
+            self._in_turn.add(name)
+
+    # -- several -----------------------------------------------------------------------------------------------------
+
+    def select(self, labels: Mapping[str, str], agent: str | None, capabilities: Sequence[str]) -> list[str]:
+        """See `executor.model.placement.Devices.select`."""
+        asked = (*(f"{name}={value}" for name, value in labels.items()), *capabilities)
+        wanted = Wanted((), agent, asked)
+        found = [one.name for one in self._known.values() if not one.drained and one.can(wanted)]
+        if not found:
+            raise NoDevice(why_none(wanted, self._known.values()))
+        return found
+
+    def lacks(self, device: str, capabilities: Sequence[str]) -> str:
+        """See `executor.model.placement.Devices.lacks`."""
+        known = self._known.get(device)
+        missing = [name for name in capabilities if known is not None and name not in known.announced]
+        if known is None or not missing:
+            return ""
+        return f"{device} does not announce {', '.join(missing)}: it announces {announced_by(known)}"
+
+
+def _rank(device: Candidate, named: Collection[str]) -> tuple[int, bool, float, str]:
+    return device.tier, device.name not in named, device.share, device.name
+
+
+def _cover(able: Mapping[Wanted, Sequence[Candidate]], named: Collection[str]) -> dict[str, Candidate]:
+    """Few devices that can together do everything: for what fewest can do first, whoever can do most of the rest."""
+    chosen: dict[str, Candidate] = {}
+    left = dict.fromkeys(sorted(able, key=lambda one: len(able[one])))
+    while left:
+        first = next(iter(left))
+        can = {device.name: [one for one in left if device.can(one)] for device in able[first]}
+        best = min(able[first], key=lambda one: (one.tier, -len(can[one.name]), *_rank(one, named)))
+        chosen[best.name] = best
+        for done in can[best.name]:
+            del left[done]
+    return chosen
+
+
+def _why(device: Candidate, wanted: Wanted, able: int) -> str:
+    places = f"{device.load} of {device.room} busy" if device.load < device.room else _overfull(device)
+    if able == 1:
+        return f"the only one to {offer_of(wanted)}: {places}"
+    return f"least loaded of {able} that {offer_of(wanted)}: {places}"
+
+
+def _overfull(device: Candidate) -> str:
+    return f"{device.load} actions for {device.room} place{'s' * (device.room != 1)}"

@@ -3,7 +3,7 @@
 from executor.expressions.checking import Fault, check, near
 from executor.expressions.reading import Reads, reads_of, reads_of_condition
 from executor.expressions.running import evaluate, holds, quoted_parameters, render
-from executor.expressions.scope import ANY, EVERYTHING, INPUT_KINDS, Kind, Scope, Shape, shape_of
+from executor.expressions.scope import ANY, EVERYTHING, INPUT_KINDS, Kind, Scope, Shape, by_device, shape_of
 from executor.expressions.templates import Code, has_code, is_whole, parse_template
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Reads",
     "Scope",
     "Shape",
+    "by_device",
     "check",
     "evaluate",
     "has_code",

@@ -113,16 +113,15 @@ def _other(access: Access, scope: Scope) -> Fault | None:
 def _walk(access: Access, shape: Shape, at: int, name: str) -> Fault | None:
     for index in range(at, len(access.steps)):
         step = access.steps[index]
-        if shape.fields is None:
-            return None
-        if step not in shape.fields:
-            if shape.open:
+        inner = shape.below(step)
+        if inner is None:
+            if shape.fields is None or shape.open:
                 return None
             what = f"there is no input {step!r}" if name == "inputs" else f"{name} has no {step!r}"
             known = ", ".join(sorted(shape.fields)[:20]) or "none"
             remedy = near(step, shape.fields) or f"there is: {known}"
             return Fault(what, remedy, access.ends[index] + 2)
-        shape, name = shape.fields[step], f"{name}.{step}"
+        shape, name = inner, f"{name}.{step}"
     return None
 
 
@@ -159,8 +158,8 @@ def _resolved(access: Access, scope: Scope) -> tuple[Shape, int]:
     shape, used = scope.root(access.root), 0
     if access.root == "actions":
         shape, used = (scope.action(steps[0]), 1) if steps else (Shape("map"), 0)
-    while used < len(steps) and shape.fields is not None and steps[used] in shape.fields:
-        shape = shape.fields[steps[used]]
+    while used < len(steps) and (inner := shape.below(steps[used])) is not None:
+        shape = inner
         used += 1
     return shape, used
 

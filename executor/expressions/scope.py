@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -24,6 +24,12 @@ class Shape:
     fields: "Mapping[str, Shape] | None" = None
     open: bool = True
     """Other fields are possible."""
+    each: "Shape | None" = None
+    """Of a map whose keys are only known at the run: what stands under each."""
+
+    def below(self, step: str) -> "Shape | None":
+        """What stands under `step`, as far as that is declared."""
+        return (self.fields or {}).get(step, self.each)
 
 
 ANY = Shape()
@@ -66,6 +72,18 @@ class Scope:
         if name == "inputs":
             return Shape("map", {key: Shape(kind) for key, kind in self.inputs.items()}, open=False)
         return {"device": DEVICE, "execution": EXECUTION, "result": self.own}.get(name, ANY)
+
+
+def by_device(shape: Shape, devices: Collection[str] | None) -> Shape:
+    """The result of a fan-out: under each device that of its type.
+
+    Args:
+        shape: of the type's result.
+        devices: those that are named; None: they are only known at the run.
+    """
+    if devices is None:
+        return Shape("map", each=shape)
+    return Shape("map", dict.fromkeys(devices, shape), open=False)
 
 
 @cache

@@ -147,13 +147,20 @@ class ValkeyLedger(RollbackLedger):
                 names: Any = self._client.hkeys(self._key("spec", execution, generation))
                 for start in range(0, len(names), _MANY):
                     self._forget_actions(execution, generation, names[start : start + _MANY])
-                kinds = ("spec", "rule", "plan")
-                self._client.unlink(*(self._key(kind, execution, generation) for kind in kinds))
+                self._forget_generation(execution, generation)
             pipe = self._client.pipeline(transaction=True)
             pipe.unlink(*(self._key(kind, execution) for kind in ("doc", "ev", "slots", "wait", "live", "delay", "x")))
             for index in ("done", "open", "deadlines"):
                 pipe.zrem(self._key(index), execution)
             pipe.execute()
+
+    def _forget_generation(self, execution: str, generation: int) -> None:
+        fan: Any = self._client.hkeys(self._key("fan", execution, generation))
+        places = (
+            self._key(kind, execution, generation, of) for of in fan if ":" not in of for kind in ("win", "winwait")
+        )
+        kinds = ("spec", "rule", "plan", "fan")
+        self._client.unlink(*places, *(self._key(kind, execution, generation) for kind in kinds))
 
     def _forget_actions(self, execution: str, generation: int, names: list[str]) -> None:
         members = [f"{execution}|{generation}|{name}" for name in names]

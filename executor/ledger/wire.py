@@ -12,7 +12,7 @@ from typing import Any
 
 from executor.model.device import Announcement, Health, Vitals
 from executor.model.errors import DeclaredDead, DeviceTaken, IncompatibleVersion
-from executor.model.execution import FINAL, Answer, Claimed, Ended, Outgoing, readable
+from executor.model.execution import FINAL, Answer, Claimed, Ended, Outgoing, readable_all
 from executor.model.plan import Plan, Step, rules
 from executor.model.state import Known, Synchronization
 
@@ -95,7 +95,7 @@ def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | A
     return Claimed(
         execution=execution, generation=generation, token=token, attempt=int(attempt), probe=mode == "probe",
         step=step, strategy=strategy, inputs=json.loads(inputs) if inputs else {},
-        context=json.loads(context) if context else {}, reads={row[0]: readable(*row[1:]) for row in reads},
+        context=json.loads(context) if context else {}, reads=readable_all(reads),
         undone=undone, undo=json.loads(undo) if undo else None,
         undo_fallback=json.loads(undo_fallback) if undo_fallback else None,
         now_ms=int(now),

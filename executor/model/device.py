@@ -7,16 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from executor.model.strategy import DeviceId, Slug
+from executor.model.strategy import CAPABILITY, LABEL, DeviceId, Slug
 
 PROTOCOL = 2
 """Of the messages and the ledger's keys; a cluster takes workers of its own number, and of the one before and after."""
 
-_LABEL = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
-_CAPABILITY = r"^[A-Za-z0-9][A-Za-z0-9._/:+-]{0,62}$"
-Label = Annotated[str, StringConstraints(pattern=_LABEL)]
+Label = Annotated[str, StringConstraints(pattern=f"^{LABEL}$")]
 """A label's name or its value."""
-Capability = Annotated[str, StringConstraints(pattern=_CAPABILITY)]
+Capability = Annotated[str, StringConstraints(pattern=f"^{CAPABILITY}$")]
 Text = Annotated[str, StringConstraints(max_length=255)]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
@@ -182,7 +180,7 @@ def parse_labels(written: Iterable[str]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for text in written:
         name, equals, value = text.partition("=")
-        if not equals or not re.fullmatch(_LABEL, name) or not re.fullmatch(_LABEL, value):
+        if not equals or not re.fullmatch(LABEL, name) or not re.fullmatch(LABEL, value):
             raise ValueError(
                 f"{text!r} is no label: name=value, each of letters, digits, dots, dashes, slashes and underscores, "
                 "at most 63, such as zone=north"
@@ -202,7 +200,7 @@ def parse_capabilities(written: Iterable[str]) -> tuple[str, ...]:
     """
     listed = sorted(set(written))
     for text in listed:
-        if not re.fullmatch(_CAPABILITY, text):
+        if not re.fullmatch(CAPABILITY, text):
             raise ValueError(
                 f"{text!r} is no capability: letters, digits and . _ / : + -, at most 63, such as gpu or cuda:12"
             )

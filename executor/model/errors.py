@@ -7,6 +7,7 @@ RexError
 │   ├── Unreachable          broker or ledger does not answer, or refuses us
 │   │   └── AccessRefused    it answers, and our password or rights are wrong: trying again does not help
 │   └── LedgerFull           the server refuses writes for want of memory
+├── NoDevice                 no living device can do what is asked; one may come
 ├── UnknownExecution         no such execution, or retention has removed it
 ├── UnknownDevice            no such device: no worker serves it, or ever did
 ├── NotAllowedNow            the state of the execution forbids it
@@ -119,6 +120,10 @@ class AccessRefused(Unreachable):
 
 class LedgerFull(LedgerTrouble):
     """The server refuses writes for want of memory."""
+
+
+class NoDevice(RexError):
+    """No living device can do what is asked, and one may come; says what there is."""
 
 
 class UnknownExecution(RexError):

@@ -1,10 +1,12 @@
 """States of executions and actions, and what the ledger answers."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from executor.model.fan_out import action_of, device_of, joined
 from executor.model.plan import Step
 
 
@@ -158,6 +160,10 @@ class OpenStage:
     """When it was opened, by the server's clock."""
 
 
+READ = ("status", "outcome", "device", "attempt")
+"""Fields of an action in the ledger that `readable` takes, in this order."""
+
+
 def readable(status: str, outcome: str, device: str, attempts: str) -> dict[str, Any]:
     """An action as expressions see it, of its fields in the ledger: without a success its result is null."""
     told = json.loads(outcome) if outcome else {}
@@ -168,3 +174,19 @@ def readable(status: str, outcome: str, device: str, attempts: str) -> dict[str,
         "device": device or None,
         "attempts": int(attempts or 0),
     }
+
+
+def readable_all(rows: Iterable[Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """Actions as expressions see them, by id; the instances of one that runs on several devices are put together.
+
+    Args:
+        rows: of each its id, then as for `readable`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    several: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, *fields in rows:
+        if device := device_of(name):
+            several.setdefault(action_of(name), {})[device] = readable(*fields)
+        else:
+            found[name] = readable(*fields)
+    return {**found, **{name: joined(instances) for name, instances in several.items()}}

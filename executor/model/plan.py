@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from executor.model.fan_out import fan_outs
+
 _IDS = uuid.UUID("5f1c3a52-8f0e-4c55-9f0b-6a7d6a3b8c11")
 
 WayBackRule = Literal["restores", "compensates", "completed", "started", "nothing", "none", "lacking"]
@@ -40,12 +42,15 @@ class Reads(Frozen):
     """Which data the expressions of something need, so that the ledger hands over no more."""
 
     actions: tuple[str, ...] = ()
+    fan_outs: tuple[str, ...] = ()
+    """Those of `actions` that run on several devices."""
     inputs: bool = False
     context: bool = False
 
     def __or__(self, other: "Reads") -> "Reads":
         return Reads(
             actions=tuple(sorted({*self.actions, *other.actions})),
+            fan_outs=tuple(sorted({*self.fan_outs, *other.fan_outs})),
             inputs=self.inputs or other.inputs,
             context=self.context or other.context,
         )
@@ -191,6 +196,11 @@ class Plan(Frozen):
     def sizes(self) -> list[int]:
         return [len(stage.steps) for stage in self.stages]
 
+    @cached_property
+    def fan_outs(self) -> dict[str, tuple[str, ...]]:
+        """The instances of each action that runs on several devices."""
+        return fan_outs(name for stage in self.stages for name in stage.steps)
+
 
 def message_id(execution: str, generation: int, stage: int, first: str) -> str:
     """The Celery task id of a message: the same however often it is published."""
@@ -240,14 +250,18 @@ def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
     for number, stage in enumerate(plan.stages):
         before: str | None = None
         for name in stage.steps:
-            step = steps[name]
+            step, fan_out, reads = steps[name], steps[name].fan_out, steps[name].reads
             rule: dict[str, Any] = {
                 "s": number, "t": round(step.timeout_s * 1000) * (2 if step.fallback else 1), "d": step.device,
-                "f": step.on_failure, "p": before, "id": step.idempotent or None, "i": step.reads.inputs or None,
-                "c": step.reads.context or None, "r": list(step.reads.actions) or None,
-                "n": [list(need) for need in step.needs] or None, "u": step.undoes,
+                "f": step.on_failure, "p": before, "id": step.idempotent or None, "i": reads.inputs or None,
+                "c": reads.context or None, "r": [one for one in reads.actions if one not in reads.fan_outs] or None,
+                "rf": list(reads.fan_outs) or None,
+                "n": [[*need, *([True] if need[0] in plan.fan_outs else [])] for need in step.needs] or None,
+                "u": step.undoes,
                 "w": "undo_fallback" if step.of_fallback else None, "o": step.unless,
             }  # fmt: skip
+            if fan_out is not None:
+                rule |= {"of": fan_out.of, "k": fan_out.at_once or None, "b": fan_out.bearable}
             table[name] = {key: value for key, value in rule.items() if value is not None}
             before = name if stage.kind == "sequence" else None
     return table

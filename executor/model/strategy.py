@@ -14,6 +14,11 @@ MAX_ACTIONS = 10_000
 MAX_BYTES = 5 * 1024 * 1024
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+LABEL = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}"
+"""A label's name, or its value."""
+CAPABILITY = r"[A-Za-z0-9][A-Za-z0-9._/:+-]{0,62}"
+StepId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(@[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")]
+"""An action, or its instance on one device: ``restart@edge-1``."""
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 ErrorKind = Literal["transient", "timeout", "resource", "network", "process", "coordination", "validation", "external"]
 OnFailure = Literal["rollback", "stop", "continue"]
@@ -155,7 +160,7 @@ class Rollback(Model):
     """How a failed execution is taken back."""
 
     mechanism: Literal["adaptive", "compensate", "snapshot", "partial", "phased", "guided", "none"] | None = None
-    actions: list[Slug] | None = None
+    actions: list[StepId] | None = None
     verify: list[Probe] | None = None
     timeout: Duration | None = None
     max_depth: Annotated[int, Field(ge=1)] | None = None

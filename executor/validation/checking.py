@@ -11,6 +11,7 @@ from executor.model.strategy import MAX_ACTIONS, Strategy
 from executor.ports import ActionCatalogue
 from executor.validation.calls import Types, calls, check_call, check_way_back
 from executor.validation.conditions import Conditions
+from executor.validation.fleets import check_fleets
 from executor.validation.inputs import check_declared
 from executor.validation.order import check_ids, check_order
 from executor.validation.taking_back import check_taking_back
@@ -73,6 +74,7 @@ def _checked(data: Any, catalogue: ActionCatalogue, report: Report) -> Strategy 
     check_unbuilt(written, report)
     check_declared(written, report)
     check_ids(written, report)
+    check_fleets(written, report)
     ranks = check_order(written, report)
     types = Types(catalogue)
     for call in calls(written):

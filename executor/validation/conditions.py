@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from executor.documents.places import Path
-from executor.expressions import ANY, EVERYTHING, Code, Scope, check, parse_template
+from executor.expressions import ANY, EVERYTHING, Code, Scope, by_device, check, parse_template
 from executor.model.errors import ExpressionError
 from executor.validation.calls import Call, Types, calls
 from executor.validation.inputs import input_kinds
@@ -24,13 +24,21 @@ class Conditions:
         self.report = report
         self.types = types
         self.ranks = ranks
-        results = {name: self._results(action) for name, action in written.by_id.items()}
+        results = {name: self._read_from(action) for name, action in written.by_id.items()}
         self.everything = Scope(inputs=input_kinds(written), ranks=ranks, results=results)
 
     def _results(self, action: WrittenAction) -> Any:
         # With a fallback the result is that of either type.
         uses = action.get("uses")
         return self.types.results(uses) if isinstance(uses, str) and not action.get("fallback") else ANY
+
+    def _read_from(self, action: WrittenAction) -> Any:
+        """What others read as its result: of a fan-out, that of each of its devices."""
+        own, devices = self._results(action), action.get("devices")
+        if devices is None:
+            return own
+        named = [name for name in devices if isinstance(name, str)] if isinstance(devices, list) else None
+        return by_device(own, named)
 
     def check_all(self) -> None:
         for action in self.written.actions:

@@ -12,7 +12,7 @@ UNORDERED = -1
 
 
 def check_ids(written: Written, report: Report) -> None:
-    """Ids are unique, and what names one names one that is there."""
+    """Ids are unique."""
     for action in written.actions:
         first = written.by_id.get(action.id) if action.id is not None else None
         if first is not None and first is not action:
@@ -21,12 +21,6 @@ def check_ids(written: Written, report: Report) -> None:
             report.error(
                 (*action.path, "id"), f"the id {action.id!r} is used twice{told}", "ids are unique: rename one"
             )
-    rollback = written.data.get("rollback")
-    kept = rollback.get("actions") if isinstance(rollback, dict) else None
-    for index, name in enumerate(kept if isinstance(kept, list) else []):
-        if isinstance(name, str) and name not in written.by_id:
-            remedy = near(name, written.by_id)
-            report.error(("rollback", "actions", index), f"there is no action {name!r}", remedy)
 
 
 def check_order(written: Written, report: Report) -> dict[str, int]:

@@ -1,11 +1,12 @@
 """What ``snapshot`` and ``rollback`` say together with the rest of the strategy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from executor.action import WayBack
 from executor.expressions import reads_of
 from executor.model.errors import ExpressionError
+from executor.model.fan_out import action_of, device_of, instance_id
 from executor.snapshot import SnapshotType
 from executor.validation.calls import Types
 from executor.validation.written import Report, Written, WrittenAction
@@ -30,7 +31,7 @@ def check_taking_back(written: Written, types: Types, report: Report) -> None:
     if mechanism not in ("partial", "adaptive"):
         remedy = "write `mechanism: partial`, or leave `actions` out"
         report.error(("rollback", "actions"), f"`actions` does not go with `mechanism: {mechanism}`", remedy)
-    for kept, needed in _kept_needs(written, {name for name in named if isinstance(name, str)}, types):
+    for kept, needed in _kept_needs(written, [name for name in named if isinstance(name, str)], types):
         message = f"{kept!r} is kept, and needs {needed!r}, which is taken back"
         report.error(("rollback", "actions"), message, f"name {kept!r} too, or leave {needed!r} out")
 
@@ -45,14 +46,32 @@ def _check_entries(written: Written, types: Types, report: Report) -> None:
             report.error(("snapshot", index, "uses"), f"{uses} takes no snapshot", remedy)
 
 
-def _kept_needs(written: Written, taken_back: set[str], types: Types) -> list[tuple[str, str]]:
+def _kept_needs(written: Written, named: Sequence[str], types: Types) -> list[tuple[str, str]]:
     """Pairs of an action that is kept and one that it needs, or is made of, which is taken back."""
+    whole = {name for name in named if not device_of(name)}
+    some: dict[str, set[str]] = {}
+    for name in named:
+        some.setdefault(action_of(name), set()).add(device_of(name))
     pairs = []
     for name, action in written.by_id.items():
-        if name not in taken_back:
-            needs = _needs(action) | (_reads(action) if _changes(action, types) else set())
-            pairs += [(name, needed) for needed in written.by_id if needed in needs & taken_back]
+        if name in whole:
+            continue
+        needs = _needs(action) | (_reads(action) if _changes(action, types) else set())
+        pairs += [(name, needed) for needed in written.by_id if needed in needs & whole]
+        for needed in written.by_id:
+            if needed in needs & (some.keys() - whole):
+                kept = _kept_instances(action, some[needed] - some.get(name, set()))
+                pairs += [(one, instance_id(needed, device)) for device, one in kept]
     return pairs
+
+
+def _kept_instances(action: WrittenAction, devices: set[str]) -> list[tuple[str, str]]:
+    """Which of an action depends on what is taken back on `devices`: of a fan-out its instance on the same device."""
+    runs_on = action.get("devices")
+    if runs_on is None:
+        return [(device, str(action.id)) for device in sorted(devices)]
+    there = [one for one in sorted(devices) if not isinstance(runs_on, list) or one in runs_on]
+    return [(device, instance_id(str(action.id), device)) for device in there]
 
 
 def _needs(action: WrittenAction) -> set[str]:

@@ -28,7 +28,7 @@ _EXPECTED = {
     "retry": "`none`, or a map such as {max_attempts: 3, delay: 100ms}",
     "compensate": "`auto`, `none`, or a map with `uses` and `with`",
     "devices": "a list of device ids, `all`, or {labels: {...}}",
-    "max_unavailable": "a count, or a percentage such as 25%",
+    "max_unavailable": "a count of at least 1, or a percentage such as 25%",
     "on_timeout": "`deny`, `approve`, or {escalate: role}",
     "verify": "a CEL condition, or a list of them",
     "when": "a CEL condition",
@@ -36,6 +36,10 @@ _EXPECTED = {
 _PATTERNS = (
     ("^[a-z0-9][a-z0-9-]{0,62}$", "lower-case letters, digits and dashes, at most 63, beginning with no dash"),
     ("^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", "letters, digits, dots, dashes and underscores, at most 63"),
+    (
+        "^[a-z0-9][a-z0-9-]{0,62}(@[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$",
+        "an action's id, or that of its instance on one device, such as restart@edge-1",
+    ),
     (r"^\d+ in \d+(ms|s|m|h)$", "a count and a duration, such as 3 in 10m"),
     (r"^\d{1,3}%$", "a percentage such as 25%"),
 )

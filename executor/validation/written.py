@@ -82,11 +82,17 @@ class WrittenAction:
 
     def get(self, key: str) -> Any:
         """The field as it will hold; None where nobody says anything."""
-        return self.own[key] if key in self.own else self.defaults.get(key)
+        return self.own.get(key) if key in self.own or self._elsewhere(key) else self.defaults.get(key)
 
     def where(self, key: str) -> Path:
         """The place where that field is written."""
-        return (*self.path, key) if key in self.own or key not in self.defaults else ("defaults", key)
+        own = key in self.own or key not in self.defaults or self._elsewhere(key)
+        return (*self.path, key) if own else ("defaults", key)
+
+    def _elsewhere(self, key: str) -> bool:
+        """Whether it says itself where it runs, and so takes over no place of another kind."""
+        other = {"device": "devices", "devices": "device", "max_unavailable": "device"}.get(key)
+        return other is not None and self.own.get(other) is not None
 
 
 @dataclass(frozen=True)

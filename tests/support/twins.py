@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from executor.ledger.memory import MemoryLedger
-from executor.ledger.memory.state import Execution, Store
+from executor.ledger.memory.state import Execution, Store, Window
 from executor.ledger.scripts import names, source
 from executor.ledger.valkey import ValkeyLedger
 from executor.model.errors import JoinRefused
 from executor.model.execution import FINAL, TERMINAL, Outgoing
+from executor.model.plan import Plan
 from support.ledgers import CHOSEN, WRONG
 from support.server import Server
 
@@ -144,7 +145,21 @@ class Twins:
         for number, generation in enumerate(x.generations):
             rows = self.valkey.actions(x.id, number, generation.specs)
             assert rows == {name: generation.actions.get(name, {}) for name in generation.specs}
+            self._compare_fan_outs(x, number)
         assert self.valkey.events(x.id) == self.memory.events(x.id)
+
+    def _compare_fan_outs(self, x: Execution, number: int) -> None:
+        client, key, generation = self.client, self.valkey._key, x.generations[number]
+        found = client.hgetall(key("fan", x.id, number))
+        lists = {name: tuple(json.loads(text)) for name, text in found.items() if ":" not in name}
+        assert lists == generation.plan.fan_outs
+        for what, counted in (("missed", generation.missed), ("failed", generation.failed)):
+            counts = {name: int(found.get(f"{name}:{what}", 0)) for name in lists}
+            assert counts == {name: counted[name] for name in lists}
+        for name in lists:
+            window = generation.windows.get(name, Window())
+            assert client.smembers(key("win", x.id, number, name)) == window.places
+            assert client.lrange(key("winwait", x.id, number, name), 0, -1) == window.queue
 
 
 class Invariants:
@@ -160,6 +175,7 @@ class Invariants:
         for x in self._store.executions.values():
             self._check_claims(x)
             self._check_slots(x)
+            self._check_windows(x)
             self._check_generations(x)
             self._check_turn(x)
             self._check_final(x)
@@ -195,6 +211,24 @@ class Invariants:
         assert {a for g, a in x.live if g == x.current} <= x.slots
         rows = x.generations[x.current].actions
         assert not [a for a in x.slots if rows.get(a, {}).get("status") in FINAL]
+
+    def _check_windows(self, x: Execution) -> None:
+        """Never more at once than may be; who runs has a place, and who has ended has none."""
+        for number, generation in enumerate(x.generations):
+            for name, window in generation.windows.items():
+                rows, rule = generation.actions, generation.rules[generation.plan.fan_outs[name][0]]
+                assert len(window.places) <= rule["k"]
+                assert len(window.queue) == len(set(window.queue))
+                if x.is_open(number):
+                    running = {a for g, a in x.live if g == number and a.startswith(name + "@")}
+                    assert running <= window.places
+                    assert not [a for a in window.places if rows.get(a, {}).get("status") in FINAL]
+                    # a free place is nobody's who waits for one
+                    waiting = [a for a in window.queue if (x.id, number, a) in self._store.parked]
+                    assert not waiting or len(window.places) == rule["k"]
+            for name, steps in generation.plan.fan_outs.items():
+                became = [generation.actions.get(step, {}).get("status") for step in steps]
+                assert generation.missed[name] == len([s for s in became if s in FINAL - {"succeeded", "skipped"}])
 
     def go_on(self, execution: str, actions: Iterable[str]) -> None:
         """A person had these actions run again: they are not final any more."""
@@ -252,6 +286,7 @@ class Invariants:
         if x.state in TERMINAL:
             assert not parked
             assert not any((x.live, x.slots, x.queue, x.delayed))
+            assert not any(window.places or window.queue for go in x.generations for window in go.windows.values())
         elif x.state == "pending":
             assert f"ex:{x.id}" in outbox
         elif x.state == "concluding":
@@ -277,9 +312,17 @@ class Invariants:
                 assert f"p:{x.id}|{x.current}|{name}" in self._store.outbox
                 assert (x.current, name) not in parked
             if (x.current, name) in parked and status == "ready":
-                # it waits for a slot, and all of them are taken
-                assert name in x.queue
-                assert len(x.slots) == x.number("limit")
+                self._check_waits(x, name)
+
+    def _check_waits(self, x: Execution, name: str) -> None:
+        """It waits for a slot, or for a place in the window of its fan-out, and all of them are taken."""
+        if name in x.queue:
+            assert len(x.slots) == x.number("limit")
+            return
+        generation = x.generations[x.current]
+        rule = generation.rules[name]
+        assert name in generation.windows[rule["of"]].queue
+        assert len(generation.windows[rule["of"]].places) == rule["k"]
 
 
 def finish(twins: Twins, execution: str, fresh: Callable[[], str]) -> None:
@@ -299,7 +342,7 @@ def finish(twins: Twins, execution: str, fresh: Callable[[], str]) -> None:
             twins.call("conclude", execution, x.fields.get("outcome") or "completed")
         elif x.state == "rolling_back" and x.current == 0:
             twins.call("cancel", execution, WRONG, undo=True)
-            empty = x.generations[0].plan.model_copy(update={"stages": ()})
+            empty = Plan(stages=())
             twins.call("begin_rollback", execution, 0, empty, {}, remaining=[], timeout_s=1, chosen=CHOSEN)
         else:
             stage = x.number("stage")

@@ -12,11 +12,12 @@ redis.call('SET', key('plan', E, x.gen), ARGV[3])
 redis.call('HSET', key('x', E), 'gen', x.gen, 'last', x.gen, 'sizes' .. x.gen, ARGV[4], 'stages', stages,
   'remaining', ARGV[5], 'rb_timeout', ARGV[6], 'chosen', ARGV[7])
 redis.call('HDEL', key('x', E), 'waiting_for', 'offer', 'rb_longer', 'rb_waits')
-redis.call('DEL', key('slots', E), key('wait', E))
+clear_places(E, 0)
 for i = 9, #ARGV, 3 do
   redis.call('HSET', key('spec', E, x.gen), ARGV[i], ARGV[i + 1])
   redis.call('HSET', key('rule', E, x.gen), ARGV[i], ARGV[i + 2])
 end
+keep_fan_outs(E, x.gen, 9)
 emit(E, 'rollback:planned', '"steps":' .. (#ARGV - 8) / 3 .. ',"chosen":' .. ARGV[7])
 x = load(E)
 if stages == 0 then

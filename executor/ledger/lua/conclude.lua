@@ -41,7 +41,8 @@ if ARGV[4] ~= '' then
     emit(E, 'rollback:completed', '"success":' .. (ARGV[4] == 'completed' and 'true' or 'false') .. ',"status":' .. q(ARGV[4]))
   end
 end
-redis.call('DEL', key('slots', E), key('wait', E), key('live', E), key('delay', E))
+clear_places(E, x.gen)
+redis.call('DEL', key('live', E), key('delay', E))
 redis.call('ZREM', key('open'), E)
 redis.call('ZREM', key('deadlines'), E)
 redis.call('ZADD', key('done'), NOW, E)

@@ -16,6 +16,7 @@ for i = 11, #ARGV, 3 do
   redis.call('HSET', key('spec', E, 0), ARGV[i], ARGV[i + 1])
   redis.call('HSET', key('rule', E, 0), ARGV[i], ARGV[i + 2])
 end
+keep_fan_outs(E, 0, 11)
 x = load(E)
 emit(E, 'execution:started', '"strategy":' .. q(redis.call('HGET', key('x', E), 'strategy')))
 if ARGV[10] ~= '' then

@@ -134,6 +134,52 @@ local function wake(x)
   end
 end
 
+-- The action that a step belongs to, where that runs on several devices (ID@DEVICE); nil of every other step.
+local function fan_out_of(A) return string.find(A, '@', 1, true) and string.match(A, '^([^@]+)@') end
+
+-- What is kept of the fan-outs of a generation, by id: the list of its steps; how many of them neither succeeded nor were
+-- skipped (missed), and how many failures of it were borne (failed).
+local function keep_fan_outs(E, G, first)
+  local found = {}
+  for i = first, #ARGV, 3 do
+    local of = fan_out_of(ARGV[i])
+    if of then
+      found[of] = found[of] or {}
+      table.insert(found[of], ARGV[i])
+    end
+  end
+  for of, steps in pairs(found) do redis.call('HSET', key('fan', E, G), of, cjson.encode(steps)) end
+end
+
+local function fan_outs(E, G)
+  local names = {}
+  for _, name in ipairs(redis.call('HKEYS', key('fan', E, G))) do
+    if not string.find(name, ':', 1, true) then names[#names + 1] = name end
+  end
+  return names
+end
+
+-- Nobody waits for a slot or a place any more, and nobody holds one.
+local function clear_places(E, G)
+  redis.call('DEL', key('slots', E), key('wait', E))
+  for _, of in ipairs(fan_outs(E, G)) do redis.call('DEL', key('win', E, G, of), key('winwait', E, G, of)) end
+end
+
+-- A place in the window of a rolling fan-out that is given up goes to whoever has waited longest.
+local function pass_on(x, G, of, A)
+  local window = key('win', x.id, G, of)
+  if redis.call('SREM', window, A) == 0 or not is_open(x, G) then return end
+  while true do
+    local B = redis.call('LPOP', key('winwait', x.id, G, of))
+    if not B then return end
+    redis.call('HSET', key('a', x.id, G, B), 'since', NOW)
+    if unpark(x.id, G, B) then
+      redis.call('SADD', window, B)
+      return
+    end
+  end
+end
+
 local function release(x, G, A, holder)
   redis.call('SREM', key('live', x.id), G .. '|' .. A)
   redis.call('SREM', key('slots', x.id), A)
@@ -163,6 +209,11 @@ local function finish(x, G, A, status, outcome, holder)
   redis.call('HSET', key('a', x.id, G, A), 'status', status, 'outcome', '{' .. outcome .. '}', 'finished', NOW, 'token', '')
   release(x, G, A, holder)
   redis.call('HDEL', key('park'), x.id .. '|' .. G .. '|' .. A)
+  local of = fan_out_of(A)
+  if of then
+    if status ~= 'succeeded' and status ~= 'skipped' then redis.call('HINCRBY', key('fan', x.id, G), of .. ':missed', 1) end
+    pass_on(x, G, of, A)
+  end
   emit(x.id, action_event(G, EVENT_OF[status]), '"action":' .. q(A) .. ',"status":' .. q(status) ..
     (outcome == '' and '' or ',' .. outcome))
   if is_open(x, G) then
@@ -198,6 +249,12 @@ local function stop(x, mode, outcome, error)
     redis.call('SREM', key('slots', x.id), A)
   end
   redis.call('DEL', key('wait', x.id))
+  for _, of in ipairs(fan_outs(x.id, x.gen)) do
+    for _, A in ipairs(redis.call('LRANGE', key('winwait', x.id, x.gen, of), 0, -1)) do
+      redis.call('HDEL', key('park'), x.id .. '|' .. x.gen .. '|' .. A)
+    end
+    redis.call('DEL', key('winwait', x.id, x.gen, of))
+  end
   local delayed = redis.call('SMEMBERS', key('delay', x.id))
   table.sort(delayed)
   for _, member in ipairs(delayed) do
@@ -215,7 +272,8 @@ local function fail(x, G, A, rule, error)
     if G > 0 then return false end
     x.failures = redis.call('HINCRBY', key('x', x.id), 'failures', 1)
     redis.call('HSET', key('a', x.id, G, A), 'borne', 1)
-    if not x.max_failures or x.failures <= tonumber(x.max_failures) then return false end
+    local several = rule.of and redis.call('HINCRBY', key('fan', x.id, G), rule.of .. ':failed', 1) > rule.b
+    if not several and (not x.max_failures or x.failures <= tonumber(x.max_failures)) then return false end
   end
   redis.call('HSET', key('a', x.id, G, A), 'fatal', 1)
   if G > 0 then
@@ -243,6 +301,30 @@ local function open_stage(x, S)
   redis.call('HSET', key('x', x.id), 'stage', S, 'left', x.left, 'opened', NOW)
   emit(x.id, 'execution:stage:started', '"generation":' .. x.gen .. ',"stage":' .. S .. ',"actions":' .. x.left)
   publish_stage(x)
+end
+
+-- Whether what an action needs has not come about. need: id, whether it is enough that it ended, whether it fans out.
+local function misses(x, G, need)
+  if need[3] then
+    return not need[2] and tonumber(redis.call('HGET', key('fan', x.id, G), need[1] .. ':missed') or 0) > 0
+  end
+  local state = redis.call('HGET', key('a', x.id, G, need[1]), 'status')
+  return state ~= 'succeeded' and state ~= 'skipped' and not (need[2] and state and FINAL[state])
+end
+
+-- Of a rolling fan-out only so many are at it at once: true where it has its place in the window, or takes one.
+local function has_place(x, G, A, rule)
+  local window = key('win', x.id, G, rule.of)
+  if redis.call('SISMEMBER', window, A) == 1 then return true end
+  if redis.call('SCARD', window) >= rule.k then return false end
+  redis.call('SADD', window, A)
+  return true
+end
+
+-- What a step reads of another: its row, for `claim_answer`.
+local function row_of(x, B)
+  local b = redis.call('HMGET', key('a', x.id, 0, B), 'status', 'outcome', 'device', 'attempt')
+  return { B, b[1] or '', b[2] or '', b[3] or '', b[4] or '0' }
 end
 
 -- One action for a worker: run, or why not. Answers nil where the action is final already and the next may be asked.
@@ -279,8 +361,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
     end
   else
     for _, need in ipairs(rule.n or {}) do
-      local state = redis.call('HGET', key('a', x.id, G, need[1]), 'status')
-      if state ~= 'succeeded' and state ~= 'skipped' and not (need[2] and state and FINAL[state]) then
+      if misses(x, G, need) then
         finish(x, G, A, 'skipped', '"reason":' .. q('it needs ' .. need[1] .. ', which did not succeed'), nil)
         return nil
       end
@@ -288,6 +369,14 @@ local function claim_one(x, G, A, holder, nonce, signature)
     if rule.o and redis.call('HGET', key('a', x.id, G, rule.o), 'status') == 'succeeded' then
       finish(x, G, A, 'skipped', '"reason":' .. q('restored with ' .. rule.o), nil)
       return nil
+    end
+    -- its place in the window comes first: who holds a slot runs, and so nobody holds one and waits for a place
+    if rule.k and not has_place(x, G, A, rule) then
+      if signature == '' then return { 'signature', A } end
+      if redis.call('HSET', key('park'), x.id .. '|' .. G .. '|' .. A, signature) == 1 then
+        redis.call('RPUSH', key('winwait', x.id, G, rule.of), A)
+      end
+      return { 'park', A, 'max_unavailable' }
     end
     if x.limit > 0 and redis.call('SISMEMBER', key('slots', x.id), A) == 0 then
       if redis.call('SCARD', key('slots', x.id)) >= x.limit then
@@ -315,9 +404,9 @@ local function claim_one(x, G, A, holder, nonce, signature)
       ',"mode":' .. q(mode))
   end
   local reads = {}
-  for _, B in ipairs(rule.r or {}) do
-    local b = redis.call('HMGET', key('a', x.id, 0, B), 'status', 'outcome', 'device', 'attempt')
-    reads[#reads + 1] = { B, b[1] or '', b[2] or '', b[3] or '', b[4] or '0' }
+  for _, B in ipairs(rule.r or {}) do reads[#reads + 1] = row_of(x, B) end
+  for _, of in ipairs(rule.rf or {}) do
+    for _, B in ipairs(cjson.decode(redis.call('HGET', key('fan', x.id, 0), of) or '[]')) do reads[#reads + 1] = row_of(x, B) end
   end
   local about = {}
   if rule.u then about = redis.call('HMGET', key('a', x.id, 0, rule.u), 'outcome', rule.w or 'undo', 'last_error') end

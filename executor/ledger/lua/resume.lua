@@ -11,7 +11,14 @@ for i = 6, #ARGV do
   local name = key('a', E, 0, ARGV[i])
   local v, rule = redis.call('HMGET', name, 'status', 'effect', 'borne'), rule_of(E, 0, ARGV[i])
   local broken = v[1] == 'cancelled' and (RANK[v[2]] or 0) >= RANK.unknown and not rule.id
-  if v[3] then redis.call('HINCRBY', key('x', E), 'failures', -1) end  -- it is borne no more
+  local of = fan_out_of(ARGV[i])
+  if of and FINAL[v[1]] and v[1] ~= 'succeeded' and v[1] ~= 'skipped' then
+    redis.call('HINCRBY', key('fan', E, 0), of .. ':missed', -1)
+  end
+  if v[3] then  -- it is borne no more
+    redis.call('HINCRBY', key('x', E), 'failures', -1)
+    if of then redis.call('HINCRBY', key('fan', E, 0), of .. ':failed', -1) end
+  end
   redis.call('HDEL', name, 'outcome', 'fatal', 'finished', 'settled', 'settlement', 'probe', 'attempt', 'takeovers', 'unserved',
     'borne')
   redis.call('HSET', name, 'status', 'ready', 'token', '', 'nonce', '', 'since', NOW)
@@ -20,7 +27,7 @@ end
 redis.call('HSET', key('x', E), 'state', 'running', 'left', #ARGV - 5, 'mode', '', 'outcome', '', 'opened', NOW,
   'chosen', ARGV[2])
 redis.call('HDEL', key('x', E), 'error', 'rb_started', 'waiting_for', 'offer', 'choice', 'request', 'request_key')
-redis.call('DEL', key('slots', E), key('wait', E))
+clear_places(E, 0)
 redis.call('ZADD', key('deadlines'), NOW + tonumber(ARGV[3]), E)
 emit(E, 'execution:resumed', '"by":' .. q(ARGV[4]) .. ',"actions":' .. (#ARGV - 5))
 publish_stage(load(E))

@@ -75,9 +75,13 @@ class Claims(Moves):
 
     def _needs_missing(self, ask: Asking, action: str) -> bool:
         x = ask.x
-        for need, ended_is_enough in x.rule(ask.generation, action).get("n", ()):
-            became = x.action(ask.generation, need).get("status")
-            if became not in ("succeeded", "skipped") and not (ended_is_enough and became in FINAL):
+        for need, ended_is_enough, *fans_out in x.rule(ask.generation, action).get("n", ()):
+            if fans_out:
+                missing = not ended_is_enough and x.generations[ask.generation].missed[need] > 0
+            else:
+                became = x.action(ask.generation, need).get("status")
+                missing = became not in ("succeeded", "skipped") and not (ended_is_enough and became in FINAL)
+            if missing:
                 reason = json.dumps(f"it needs {need}, which did not succeed")
                 self.finish(x, ask.generation, action, "skipped", '"reason":' + reason)
                 return True
@@ -87,23 +91,31 @@ class Claims(Moves):
         x, fields = ask.x, ask.x.action(ask.generation, action)
         if fields.get("status") == "running":
             if fields["nonce"] != ask.nonce:
-                return self._park(ask, action, "it runs elsewhere")
+                return self._park(ask, action, "it runs elsewhere", [])
             return self._claimed(x, ask.generation, action)  # the first answer was lost on its way
+        rule = x.rule(ask.generation, action)
+        # its place in the window comes first: who holds a slot runs, and so nobody holds one and waits for a place
+        if "k" in rule:
+            window = x.generations[ask.generation].windows[rule["of"]]
+            if action not in window.places:
+                if len(window.places) >= rule["k"]:
+                    return self._park(ask, action, "max_unavailable", window.queue)
+                window.places.add(action)
         limit = x.number("limit")
         if limit and action not in x.slots:
             if len(x.slots) >= limit:
-                return self._park(ask, action, "limits.parallel")
+                return self._park(ask, action, "limits.parallel", x.queue)
             x.slots.add(action)
         self._begin(ask, action)
         return self._claimed(x, ask.generation, action)
 
-    def _park(self, ask: Asking, action: str, reason: str) -> Answer:
-        """One parking place per action; who parks there first for a slot joins the queue."""
+    def _park(self, ask: Asking, action: str, reason: str, queue: list[str]) -> Answer:
+        """One parking place per action; who parks there first joins the queue for what he waits for."""
         if not ask.signature:
             return Answer("signature", action)
         place = (ask.x.id, ask.generation, action)
-        if place not in self.store.parked and reason == "limits.parallel":
-            ask.x.queue.append(action)
+        if place not in self.store.parked:
+            queue.append(action)
         self.store.parked[place] = ask.signature
         return Answer("park", action, reason)
 
@@ -130,7 +142,8 @@ class Claims(Moves):
     def _claimed(self, x: Execution, generation: int, action: str) -> Claimed | Answer:
         fields, rule = x.action(generation, action), x.rule(generation, action)
         reads = []
-        for name in rule.get("r", ()):
+        several = x.generations[0].plan.fan_outs if "rf" in rule else {}
+        for name in [*rule.get("r", ()), *(one for of in rule.get("rf", ()) for one in several[of])]:
             other = x.generations[0].actions.get(name, {})
             reads.append([name, *(other.get(part, "") for part in ("status", "outcome", "device"))])
             reads[-1].append(other.get("attempt", "0"))

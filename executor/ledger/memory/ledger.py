@@ -159,8 +159,9 @@ class MemoryLedger(MemoryRollbacks):
                     do.emit(x, "rollback:failed", error="the state before could not be proved")
                 else:
                     do.emit(x, "rollback:completed", success=rollback == "completed", status=rollback)
-            for mine in (x.slots, x.queue, x.live, x.delayed):
-                mine.clear()
+            x.clear_places(x.current)
+            x.live.clear()
+            x.delayed.clear()
             del self._store.accepted[execution]
             self._store.deadlines.pop(execution, None)
             self._store.ended[execution] = do.now

@@ -5,6 +5,7 @@ from typing import Any
 
 from executor.ledger.memory.state import Entry, Execution, Store
 from executor.ledger.wire import EFFECTS
+from executor.model.fan_out import action_of, device_of
 
 FORMAT = 1
 RESEND_MS = 2000
@@ -96,6 +97,19 @@ class Moves:
             if self.unpark(x, x.current, action):
                 x.slots.add(action)
 
+    def pass_on(self, x: Execution, generation: int, fan_out: str, action: str) -> None:
+        """A place in the window of a rolling fan-out that is given up goes to whoever has waited longest."""
+        window = x.generations[generation].windows.get(fan_out)
+        if window is None or action not in window.places:
+            return
+        window.places.discard(action)
+        while window.queue and x.is_open(generation):
+            waiting = window.queue.pop(0)
+            x.action(generation, waiting)["since"] = str(self.now)
+            if self.unpark(x, generation, waiting):
+                window.places.add(waiting)
+                return
+
     def release(self, x: Execution, generation: int, action: str) -> None:
         x.live.discard((generation, action))
         x.slots.discard(action)
@@ -118,6 +132,10 @@ class Moves:
         )
         self.release(x, generation, action)
         self.store.parked.pop((x.id, generation, action), None)
+        if device_of(action):
+            if status not in ("succeeded", "skipped"):
+                x.generations[generation].missed[action_of(action)] += 1
+            self.pass_on(x, generation, action_of(action), action)
         self.emit_action(x, generation, EVENT_OF[status], outcome, action=action, status=status)
         if x.is_open(generation):
             x.put(left=x.number("left") - 1)
@@ -127,13 +145,18 @@ class Moves:
 
     def fail(self, x: Execution, generation: int, action: str, error: str) -> bool:
         """What a failure means for its execution; true where it is fatal."""
-        rule = x.rule(generation, action)["f"]
+        rules = x.rule(generation, action)
+        rule, several = rules["f"], False
         if rule == "continue":
             if generation > 0:
                 return False
             x.put(failures=x.number("failures") + 1)
             x.action(generation, action)["borne"] = "1"
-            if "max_failures" not in x.fields or x.number("failures") <= x.number("max_failures"):
+            if "of" in rules:
+                failed = x.generations[generation].failed
+                failed[rules["of"]] += 1
+                several = failed[rules["of"]] > rules["b"]
+            if not several and ("max_failures" not in x.fields or x.number("failures") <= x.number("max_failures")):
                 return False
         x.action(generation, action)["fatal"] = "1"
         if generation > 0:
@@ -161,6 +184,10 @@ class Moves:
         for action in x.queue:
             self.store.parked.pop((x.id, x.current, action), None)
         x.queue.clear()
+        for window in x.generations[x.current].windows.values():
+            for action in window.queue:
+                self.store.parked.pop((x.id, x.current, action), None)
+            window.queue.clear()
         for generation, action in sorted(x.delayed):
             self.strike(f"p:{x.id}|{generation}|{action}")
             last = x.action(generation, action).get("outcome", "{}")

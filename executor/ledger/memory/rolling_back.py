@@ -8,6 +8,8 @@ from executor.ledger.memory.actions import MemoryActions
 from executor.ledger.memory.moves import RESEND_MS
 from executor.ledger.memory.state import Execution, Generation
 from executor.ledger.wire import written
+from executor.model.execution import FINAL
+from executor.model.fan_out import action_of, device_of
 from executor.model.plan import Plan, Step
 from executor.model.rollback import Choices, Chosen, RollbackRequest
 
@@ -29,8 +31,7 @@ class MemoryRollbacks(MemoryActions):
             do.strike("rb:" + execution)
             if x is None or x.state != "rolling_back" or x.current != generation:
                 return False
-            x.slots.clear()
-            x.queue.clear()
+            x.clear_places(0)
             self._write(x, plan, steps)
             told = chosen.model_dump_json()
             x.put(last=x.current, remaining=json.dumps(remaining), rb_timeout=round(timeout_s * 1000), chosen=told)
@@ -122,11 +123,15 @@ class MemoryRollbacks(MemoryActions):
             x.turn()
             do.strike("rb:" + execution)
             for name in listed:
-                fields = x.action(0, name)
+                fields, of = x.action(0, name), action_of(name) if device_of(name) else ""
                 # what was broken off, and may not run twice, is asked for first
                 broken = fields.get("status") == "cancelled" and fields.get("effect") in ("unknown", "completed")
-                if fields.pop("borne", None):
-                    x.put(failures=x.number("failures") - 1)  # it is borne no more
+                if of and fields.get("status") in FINAL - {"succeeded", "skipped"}:
+                    x.generations[0].missed[of] -= 1
+                if fields.pop("borne", None):  # it is borne no more
+                    x.put(failures=x.number("failures") - 1)
+                    if of:
+                        x.generations[0].failed[of] -= 1
                 for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
                              "unserved"):  # fmt: skip
                     fields.pop(gone, None)
@@ -137,8 +142,7 @@ class MemoryRollbacks(MemoryActions):
                 state="running", left=len(listed), mode="", outcome="", opened=do.now, chosen=chosen.model_dump_json()
             )
             x.drop("error", "rb_started", "waiting_for", "offer", "choice", "request", "request_key")
-            x.slots.clear()
-            x.queue.clear()
+            x.clear_places(0)
             self._store.deadlines[execution] = do.now + round(timeout_s * 1000)
             do.emit(x, "execution:resumed", by=chosen.by, actions=len(listed))
             do.publish_stage(x)

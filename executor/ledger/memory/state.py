@@ -1,6 +1,6 @@
 """What the ledger in memory holds."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,16 @@ Fields = dict[str, str]
 
 
 @dataclass
+class Window:
+    """Who is at it of a fan-out of which only so many may be at once."""
+
+    places: set[str] = field(default_factory=set)
+    """Who holds a place, or has one reserved."""
+    queue: list[str] = field(default_factory=list)
+    """Who waits for one, in order."""
+
+
+@dataclass
 class Generation:
     """One plan: the way forward, or the way back."""
 
@@ -21,6 +31,12 @@ class Generation:
     rules: dict[str, dict[str, Any]]
     """What is decided by; `executor.model.plan.rules` says what the letters mean."""
     actions: dict[str, Fields] = field(default_factory=lambda: defaultdict(dict))
+    missed: Counter[str] = field(default_factory=Counter)
+    """By fan-out: how many of its steps neither succeeded nor were skipped."""
+    failed: Counter[str] = field(default_factory=Counter)
+    """By fan-out: how many failures of it were borne."""
+    windows: dict[str, Window] = field(default_factory=lambda: defaultdict(Window))
+    """By fan-out that rolls."""
 
 
 @dataclass
@@ -55,6 +71,13 @@ class Execution:
         """Whether actions of that generation may begin."""
         wanted = "running" if generation == 0 else "rolling_back"
         return generation == self.current and self.state == wanted
+
+    def clear_places(self, generation: int) -> None:
+        """Nobody waits for a slot or a place any more, and nobody holds one."""
+        self.slots.clear()
+        self.queue.clear()
+        if 0 <= generation < len(self.generations):
+            self.generations[generation].windows.clear()
 
     def put(self, **fields: object) -> None:
         self.fields.update({name: str(value) for name, value in fields.items()})

@@ -1,10 +1,6 @@
-"""Strategy -> plan: which steps, in which messages, in which stages, on which devices.
+"""Actions -> steps: defaults from the settings, every field said."""
 
-Pure: the same strategy, settings and placement give the same plan.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -14,130 +10,72 @@ from executor.action import WayBack as TypesWayBack
 from executor.expressions import Reads as Read
 from executor.expressions import reads_of, reads_of_condition
 from executor.model.errors import Problem, StrategyInvalid
-from executor.model.levels import levels
-from executor.model.plan import Call, Fallback, Plan, Reads, RetryRule, Stage, Step, WayBack, group, sequence
-from executor.model.strategy import Action, Compensation, Need, Probe, Retry, SnapshotEntry, Strategy
+from executor.model.placement import Beside
+from executor.model.plan import Call, Fallback, Reads, RetryRule, Step, WayBack
+from executor.model.strategy import Action, Compensation, Probe, Retry, SnapshotEntry, Strategy
+from executor.planning.merging import needs_of
+from executor.planning.placing import Places, placed_fields, probe_wants, related
 from executor.ports import ActionCatalogue
 
-Placement = Callable[[str, str | None, str | None], str]
-"""Chooses a device: given an action type, the device that was chosen before in the sequence, if any, and the kind of
-agent that it must be, if any."""
 
+class Steps:
+    """Makes the steps of one plan."""
 
-@dataclass(frozen=True)
-class Planned:
-    """A plan, and the bounds of its execution."""
-
-    plan: Plan
-    steps: dict[str, Step]
-    parallel: int
-    timeout_s: float
-    rollback: str
-    """A mechanism, or none."""
-    max_failures: int | None
-
-    @property
-    def devices(self) -> list[str]:
-        """Devices that the plan needs, sorted."""
-        return sorted({step.device for step in self.steps.values()})
-
-
-def make_plan(strategy: Strategy, settings: Settings, catalogue: ActionCatalogue, place: Placement) -> Planned:
-    """The plan of a valid strategy.
-
-    Raises:
-        NoDevice: whatever `place` raises for an action type that no device offers.
-        StrategyInvalid: it is not clear on which device a snapshot is to be taken.
-    """
-    builder = _Steps(strategy, settings, catalogue, place)
-    stages = list(_stages(strategy, settings, builder))
-    if strategy.snapshot and settings.rollback.snapshot_enabled:
-        stages.insert(0, group(builder.snapshots(strategy.snapshot), "snapshot"))
-    limits, rollback = strategy.limits, strategy.rollback
-    parallel = limits.parallel if limits and limits.parallel else settings.execution.parallel_limit
-    mechanism = (rollback.mechanism if rollback else None) or "adaptive"
-    timeout = limits.timeout if limits and limits.timeout else settings.execution.timeout
-    return Planned(
-        plan=Plan(
-            stages=tuple(stages),
-            strategy=strategy.name,
-            parallel=parallel,
-            timeout_s=timeout.total_seconds(),
-            success_criteria=tuple(strategy.success_criteria),
-            rollback_mechanism=mechanism,
-            rollback_actions=tuple(rollback.actions or ()) if rollback else (),
-            rollback_timeout_s=rollback.timeout.total_seconds() if rollback and rollback.timeout else None,
-            rollback_verify=tuple(builder.probes(rollback.verify or [] if rollback else [])),
-        ),
-        steps=builder.made,
-        parallel=parallel,
-        timeout_s=timeout.total_seconds(),
-        rollback=mechanism if settings.rollback.enabled else "none",
-        max_failures=limits.max_failures if limits else None,
-    )
-
-
-def _stages(strategy: Strategy, settings: Settings, builder: "_Steps") -> Iterator[Stage]:
-    if strategy.phases is not None:
-        for phase in strategy.phases:
-            verify = [phase.verify] if isinstance(phase.verify, str) else phase.verify or []
-            levels = list(_levels(phase.actions))
-            for number, level in enumerate(levels, 1):
-                last = number == len(levels)
-                yield group([builder.make(a) for a in level], phase.name, verify if last else ())
-    elif strategy.model == "sequential":
-        yield from sequence(
-            [builder.make(action) for action in strategy.actions or []],
-            length=settings.execution.sequence_length,
-            fuse=settings.execution.fuse,
-        )
-    else:
-        for level in _levels(strategy.actions or []):
-            yield group([builder.make(action) for action in level])
-
-
-def _levels(actions: Sequence[Action]) -> Iterator[list[Action]]:
-    """Actions in levels; needs outside `actions` are met before."""
-    names = {action.id for action in actions}
-    level = levels({action.id: [need for need, _ in needs_of(action) if need in names] for action in actions})
-    for number in range(max(level.values(), default=-1) + 1):
-        yield [action for action in actions if level[action.id] == number]
-
-
-def needs_of(action: Action) -> list[tuple[str, bool]]:
-    """The needs of an action: id, and whether it is enough that it ended."""
-    return [
-        (need.id, need.require == "ended") if isinstance(need, Need) else (need, False) for need in action.needs or []
-    ]
-
-
-class _Steps:
-    """Makes steps of actions: defaults merged, every field said."""
-
-    def __init__(self, strategy: Strategy, settings: Settings, catalogue: ActionCatalogue, place: Placement) -> None:
-        self._defaults = strategy.defaults.model_dump(exclude_none=True, by_alias=False) if strategy.defaults else {}
+    def __init__(self, strategy: Strategy, settings: Settings, catalogue: ActionCatalogue, places: Places) -> None:
+        """
+        Args:
+            strategy: with its defaults merged into its actions.
+            settings: every default that it does not say.
+            catalogue: the action types.
+            places: where the steps run.
+        """
         self._strategy = strategy
         self._settings = settings
         self._catalogue = catalogue
-        self._place = place
-        self._near: str | None = None
+        self._places = places
+        self._in_turn = strategy.model == "sequential" and strategy.phases is None
+        self._before: Step | None = None
+        self._several = frozenset(action.id for action in strategy.all_actions() if action.devices is not None)
         self.made: dict[str, Step] = {}
 
+    def all_of(self, actions: Sequence[Action]) -> list[Step]:
+        """The steps of actions that run side by side: of a fan-out one for each of its devices."""
+        made: list[Step] = []
+        for action in actions:
+            made += [self.make(action)] if action.devices is None else self._fanned_out(action)
+        return made
+
+    def _fanned_out(self, action: Action) -> list[Step]:
+        first: Step | None = None
+        made = []
+        for one in self._places.instances(action):
+            about = {"id": one.id, "device": one.device, "fan_out": one.fan_out}
+            # they differ in nothing else, and making one costs more than copying it
+            first = self._step(action, about) if first is None else first.model_copy(update=about)
+            made.append(first)
+        self.made.update({step.id: step for step in made})
+        return made
+
     def make(self, action: Action) -> Step:
-        action = self._merged(action)
+        """The step of an action that runs on one device."""
+        step = self._step(action, {"id": action.id})
+        self._before = step if self._in_turn else None
+        self.made[step.id] = step
+        return step
+
+    def _step(self, action: Action, about: dict[str, Any]) -> Step:
         kind = self._catalogue.get(action.uses)
-        device = action.device or self._place(action.uses, self._near, action.agent)
-        if self._strategy.model == "sequential":
-            self._near = device
         call = self._call(kind, action.with_ or {})
         fallback = self._fallback(action)
         when = action.when if isinstance(action.when, str) else {True: None, False: "false", None: None}[action.when]
-        reads = call.reads | (_as_reads(reads_of_condition(when)) if when else Reads())
+        reads = call.reads | (self._reads(reads_of_condition(when)) if when else Reads())
         if fallback is not None:
             reads |= fallback.call.reads
-        step = Step(
-            id=action.id,
-            device=device,
+        if "device" not in about:
+            beside = related(action, reads.actions, self.made, self._before)
+            about = {**about, **self._places.place(action, kind, beside, in_turn=self._in_turn)}
+        return Step(
+            **about,
             agent=action.agent,
             call=call,
             way_back=self._way_back(kind, call, action.compensate),
@@ -151,8 +89,6 @@ class _Steps:
             needs=tuple(needs_of(action)),
             reads=reads,
         )
-        self.made[step.id] = step
-        return step
 
     def snapshots(self, entries: Sequence[SnapshotEntry]) -> list[Step]:
         """The steps that save what ``snapshot`` names; asked for after the actions, whose devices they go by.
@@ -201,8 +137,8 @@ class _Steps:
             kind = self._catalogue.get(probe.uses)
             call = self._call(kind, probe.with_)
             yield Step(
+                **self._place_of(probe, kind),
                 id=f"verify/{number}",
-                device=probe.device or self._default_device or self._place(probe.uses, self._near, None),
                 call=call,
                 purpose="verify",
                 timeout_s=self._seconds(None),
@@ -210,17 +146,16 @@ class _Steps:
                 reads=call.reads,
             )
 
-    def _merged(self, action: Action) -> Action:
-        said = {name: value for name in action.model_fields_set if (value := getattr(action, name)) is not None}
-        filled = {name: value for name, value in self._defaults.items() if name not in said and name != "uses"}
-        if not filled:
-            return action
-        return action.model_copy(
-            update={name: getattr(self._strategy.defaults, name) for name in filled},
-        )
+    def _place_of(self, probe: Probe, kind: ActionType) -> dict[str, Any]:
+        device = self._places.of_probe(probe)
+        if device is not None:
+            return {"device": device}
+        before = [Beside(self._before.device, "the last action")] if self._before else []
+        placed = self._places.fleet.place(probe_wants(probe), before, in_turn=True)
+        return {**placed_fields(placed), "reach": kind.reach(probe.with_)}
 
     def _call(self, kind: ActionType, with_: dict[str, Any]) -> Call:
-        return Call(uses=kind.uses, with_=with_, reads=_as_reads(reads_of(with_, kind.conditions)))
+        return Call(uses=kind.uses, with_=with_, reads=self._reads(reads_of(with_, kind.conditions)))
 
     def _way_back(self, kind: ActionType, call: Call, said: Compensation | Literal["auto", "none"] | None) -> WayBack:
         if said == "none":
@@ -272,6 +207,10 @@ class _Steps:
             on=tuple(retry.on) if retry.on is not None else ("transient", "timeout", "resource"),
         )
 
-
-def _as_reads(read: Read) -> Reads:
-    return Reads(actions=tuple(sorted(read.actions)), inputs=read.inputs, context=read.context)
+    def _reads(self, read: Read) -> Reads:
+        return Reads(
+            actions=tuple(sorted(read.actions)),
+            fan_outs=tuple(sorted(read.actions & self._several)),
+            inputs=read.inputs,
+            context=read.context,
+        )
