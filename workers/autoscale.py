@@ -40,6 +40,7 @@ class Queues(Protocol):
 class ScalingLedger(Protocol):
     def workers(self) -> Mapping[str, Announcement]: ...
     def busy(self) -> Mapping[str, int]: ...
+    def drained(self) -> Mapping[str, object]: ...
     def head(self, execution: str) -> Mapping[str, str]: ...
     def actions(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, dict[str, str]]: ...
     def now_ms(self) -> int: ...
@@ -121,8 +122,10 @@ class Autoscaler:
         """Look at every device of the cluster once, and have the number changed where that is called for."""
         scale = read_scale(self._state_dir)
         workers, busy = self._ledger.workers(), self._ledger.busy()
-        waiting = self._queues.waiting(scale)
+        waiting, drained = self._queues.waiting(scale), self._ledger.drained()
         for device, wanted in scale.items():
+            if device in drained:  # what waits there waits for a person
+                continue
             mine = {name: worker for name, worker in workers.items() if device in worker.devices}
             load = Load(
                 wanted=wanted,

@@ -80,6 +80,15 @@ def test_who_scales_meanwhile_has_the_last_word(house: House) -> None:
     assert house.look() == 0
 
 
+def test_a_drained_device_is_left_alone(house: House) -> None:
+    """More processes would not take what waits there."""
+    house.queue = Waiting(25)
+    house.ledger.drain("edge-1", by="ann", reason="moved")
+    assert house.look() == 1
+    house.ledger.undrain("edge-1", by="ann")
+    assert house.look() == 3
+
+
 def test_without_bounds_there_is_no_thread(tmp_path: Path) -> None:
     """As it is by default."""
     import threading
