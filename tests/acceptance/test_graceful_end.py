@@ -164,7 +164,9 @@ def test_a_second_signal_ends_it_at_once(cluster: Cluster, tmp_path: Path) -> No
     (tmp_path / "rex").mkdir()
     rex = Rex(tmp_path / "rex")
     try:
-        process = rex.start("worker", "--device", "edge-3", REX_BROKER_URL=cluster.server.url)
+        process = rex.start(
+            "worker", "--device", "edge-3", REX_BROKER_URL=cluster.server.url, EFFECTS=str(cluster.effects.path)
+        )
         assert process.stdout is not None
         assert "serving edge-3" in process.stdout.readline()
         long = action("long", cluster.effects, then="sleep 30", device="edge-3")
