@@ -32,7 +32,6 @@ class Cluster:
     def client(self, *, patience_s: float = 2.0) -> "ResolutionClient":
         """A client of its ledger."""
         from executor.client import ResolutionClient
-    from executor.ports import Queues
 
         return ResolutionClient(self.ledger_url, name="cli", patience_s=patience_s)
 

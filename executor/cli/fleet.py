@@ -2,11 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from executor.cli.connecting import Cluster, connect
+from executor.cli.connecting import connect
 from executor.cli.output import note, on_terminal, say, say_json, say_table
 from executor.cli.statuses import STILL_RUNS
 
@@ -24,7 +24,8 @@ _LOOK_S = 0.2
 def devices(*, once: bool, as_json: bool, config: Path | None) -> int:
     """Show every device: as a table that goes on on a terminal, else once."""
     cluster = connect(config)
-    with cluster.client() as client, contextlib.nullcontext(cluster.queues()) as queues:
+    queues = cluster.queues()
+    with cluster.client() as client:
         if as_json:
             say_json(client.devices(queues))
         elif once or not on_terminal():
