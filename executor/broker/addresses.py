@@ -9,10 +9,9 @@ from urllib.parse import quote
 
 from config.celery import transport_options
 from executor.address import Address, Tls, parse
+from executor.ledger.sentinels import TIMEOUT_S
 
 _CERT_REQS = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
-_SENTINEL_TIMEOUT_S = 1.0
-"""A sentinel that is gone with its host must not hold up the search for long: the next one is asked."""
 
 
 def celery_addresses(broker_url: str, ledger_url: str, owner: str) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def _sentinel_options(address: Address) -> dict[str, Any]:
         return {}
     own = {"username": address.sentinel_username, "password": address.sentinel_password}
     asking: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
-    asking |= {"socket_timeout": _SENTINEL_TIMEOUT_S, "socket_connect_timeout": _SENTINEL_TIMEOUT_S}
+    asking |= {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
     if address.tls is not None:
         asking |= {"ssl": True, **_redis_tls(address.tls)}
     return {"master_name": address.master, "sentinel_kwargs": asking}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from config.queues import device_queue
 from executor.address import Address, masked, parse
 from executor.broker.addresses import broker_options, broker_tls, kombu_url
 from executor.ledger.connection import connect, reachable
@@ -32,6 +33,23 @@ def queued(broker_url: str, queues: Iterable[str]) -> dict[str, int]:
             client.close()
     with rabbitmq(broker_url, address) as connection:
         return {name: ready_in(connection, name) or 0 for name in names}
+
+
+class BrokerQueues:
+    """The port `Queues` on any broker."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._broker_url = broker_url
+
+    def queued(self, devices: Iterable[str]) -> dict[str, int]:
+        """How many messages wait for each of these devices.
+
+        Raises:
+            Unreachable: the broker does not answer.
+        """
+        names = list(devices)
+        found = queued(self._broker_url, [device_queue(name) for name in names])
+        return {name: found[device_queue(name)] for name in names}
 
 
 def ready_in(connection: Any, queue: str) -> int | None:

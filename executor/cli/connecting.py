@@ -9,6 +9,7 @@ from executor.model.errors import SettingsInvalid, Unreachable
 if TYPE_CHECKING:
     from config.settings import Settings
     from executor.client import ResolutionClient
+    from executor.ports import Queues
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,14 @@ class Cluster:
     ledger_url: str
     interval_s: float = 1.0
     """How often live views are drawn anew."""
+
+    def queues(self) -> "Queues | None":
+        """The broker's queues; None where they lie on the ledger's server, which tells of them itself."""
+        if self.broker_url == self.ledger_url:
+            return None
+        from executor.broker.looking import BrokerQueues
+
+        return BrokerQueues(self.broker_url)
 
     def client(self, *, patience_s: float = 2.0) -> "ResolutionClient":
         """A client of its ledger."""

@@ -4,12 +4,14 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from executor.cli.connecting import Cluster, find_cluster, settings
+from executor.cli.connecting import find_cluster, settings
+from executor.cli.doctor_broker import look_at_broker, look_at_way
+from executor.cli.findings import NO_ANSWER, Finding
 from executor.cli.output import say, say_json, say_table
 from executor.cli.statuses import FAILED, UNREACHABLE
 from executor.model.durations import format_duration
@@ -21,18 +23,6 @@ if TYPE_CHECKING:
 
 _LEAST_SERVER = 7
 _SKEW_MS = 1000
-_NO_ANSWER = "unreachable"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    check: str
-    status: str
-    """ok, warning, error, or unreachable."""
-    found: str
-    remedy: str = ""
 
 
 def doctor(*, as_json: bool, config: Path | None) -> int:
@@ -44,7 +34,7 @@ def doctor(*, as_json: bool, config: Path | None) -> int:
     statuses = {finding.status for finding in findings}
     if as_json:
         told = [{"name": one.name, "value": _shown(one.value), "source": one.source} for one in effective(known)]
-        healthy = not statuses & {"error", _NO_ANSWER}
+        healthy = not statuses & {"error", NO_ANSWER}
         say_json({"healthy": healthy, "findings": [asdict(one) for one in findings], "settings": told})
     else:
         say_table(("check", "", "found"), [(one.check, one.status, one.found) for one in findings])
@@ -53,7 +43,7 @@ def doctor(*, as_json: bool, config: Path | None) -> int:
                 say(f"{one.check}: {one.remedy}")
         say()
         say_table(("setting", "value", "from"), [(one.name, _shown(one.value), one.source) for one in effective(known)])
-    if _NO_ANSWER in statuses:
+    if NO_ANSWER in statuses:
         return UNREACHABLE
     return FAILED if "error" in statuses else 0
 
@@ -75,11 +65,12 @@ def _findings(known: "Settings") -> Iterator[Finding]:
     ledger = ValkeyLedger(cluster.ledger_url, name="rex:doctor", patience_s=1.0)
     try:
         yield from _look_at_server(ledger)
-        yield from _look_at_broker(cluster)
+        yield from look_at_way("ledger", cluster.ledger_url)
+        yield from look_at_broker(cluster, {queue for worker in ledger.workers().values() for queue in worker.queues})
         yield from _look_at_clock(ledger)
         yield from _look_at_workers(ledger)
     except Unreachable as error:
-        yield Finding("ledger", _NO_ANSWER, str(error), "start the server, or correct REX_BROKER_URL / REX_LEDGER_URL")
+        yield Finding("ledger", NO_ANSWER, str(error), "start the server, or correct REX_BROKER_URL / REX_LEDGER_URL")
     finally:
         ledger.close()
 
@@ -107,42 +98,6 @@ def _look_at_server(ledger: "ValkeyLedger") -> Iterator[Finding]:
     safe = policy == "noeviction"
     remedy = "" if safe else "set `maxmemory-policy noeviction`: any other one throws executions away"
     yield Finding("maxmemory-policy", "ok" if safe else "error", policy, remedy)
-
-
-def _look_at_broker(cluster: Cluster) -> Iterator[Finding]:
-    from config.addresses import LEDGER_SCHEMES, mask_url, scheme_of
-
-    shown = mask_url(cluster.broker_url)
-    trouble = ""
-    if cluster.broker_url == cluster.ledger_url:
-        pass  # it has just answered
-    elif scheme_of(cluster.broker_url) in LEDGER_SCHEMES:
-        from executor.ledger.valkey import ValkeyLedger
-
-        broker = ValkeyLedger(cluster.broker_url, name="rex:doctor", patience_s=1.0)
-        try:
-            broker.ping()
-        except Unreachable as error:
-            trouble = str(error)
-        finally:
-            broker.close()
-    else:
-        trouble = _trouble_of_rabbitmq(cluster.broker_url)
-    if trouble:
-        yield Finding("broker", _NO_ANSWER, f"{shown}: {trouble}", "start it, or correct REX_BROKER_URL")
-    else:
-        yield Finding("broker", "ok", shown)
-
-
-def _trouble_of_rabbitmq(url: str) -> str:
-    from kombu.connection import Connection
-
-    with Connection(url, connect_timeout=5) as connection:  # type: ignore[no-untyped-call]
-        try:
-            connection.ensure_connection(max_retries=1, timeout=5)
-        except (*connection.connection_errors, *connection.channel_errors, OSError) as error:
-            return str(error) or type(error).__name__
-    return ""
 
 
 def _look_at_clock(ledger: "ValkeyLedger") -> Iterator[Finding]:

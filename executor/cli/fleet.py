@@ -2,11 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from executor.cli.connecting import Cluster, connect
+from executor.cli.connecting import connect
 from executor.cli.output import note, on_terminal, say, say_json, say_table
 from executor.cli.statuses import STILL_RUNS
 
@@ -24,7 +24,8 @@ _LOOK_S = 0.2
 def devices(*, once: bool, as_json: bool, config: Path | None) -> int:
     """Show every device: as a table that goes on on a terminal, else once."""
     cluster = connect(config)
-    with cluster.client() as client, _queues_of(cluster) as queues:
+    queues = cluster.queues()
+    with cluster.client() as client:
         if as_json:
             say_json(client.devices(queues))
         elif once or not on_terminal():
@@ -142,29 +143,3 @@ def _length(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.1f} s"
-
-
-class _Untold:
-    """Queues of a broker that we cannot ask."""
-
-    def queued(self, devices: Iterable[str]) -> dict[str, int]:  # noqa: ARG002 - there is nothing to be said of any
-        return {}
-
-
-@contextlib.contextmanager
-def _queues_of(cluster: Cluster) -> Iterator["Queues | None"]:
-    """The broker's queues; None where they lie with the ledger."""
-    from config.addresses import LEDGER_SCHEMES, scheme_of
-
-    if cluster.broker_url == cluster.ledger_url:
-        yield None
-    elif scheme_of(cluster.broker_url) in LEDGER_SCHEMES:
-        from executor.ledger.valkey import ValkeyLedger
-
-        broker = ValkeyLedger(cluster.broker_url, name="rex:cli")
-        try:
-            yield broker
-        finally:
-            broker.close()
-    else:
-        yield _Untold()

