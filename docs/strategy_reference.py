@@ -26,6 +26,9 @@ _EXECUTION, _ROLLBACK = ExecutionSettings(), RollbackSettings()
 _DEFAULTS: dict[str, Any] = {
     "Action.device": "any that can",
     "Action.agent": "any",
+    "Action.devices": "",
+    "Action.max_unavailable": "all",
+    "Action.capabilities": "",
     "Action.when": "true",
     "Action.timeout": _EXECUTION.default_timeout,
     "Action.retry": "see below",
@@ -79,7 +82,9 @@ _MEANINGS = {
     "Retry.max_delay": "No delay is longer.",
     "Retry.on": "Types and categories of errors after which another attempt is made.",
     "Rollback.mechanism": "See [below](#mechanisms).",
-    "Rollback.actions": "With `partial`: only these are taken back. With `adaptive`: what `partial` would mean.",
+    "Rollback.actions": "With `partial`: only these are taken back; `restart@edge-1`: on that device alone. With "
+    "`adaptive`: what `partial` would mean.",
+    "Labels.labels": "Names to values; a device must have all of them.",
     "SnapshotEntry.with": "Its parameters; expressions may read inputs and context.",
     "SnapshotEntry.device": "Where it is taken.",
     "Rollback.timeout": "Of the whole rollback.",

@@ -1,5 +1,6 @@
 """`rex run`, `rex submit`, `rex watch`: hand a strategy over, and follow it."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,7 +34,7 @@ def run(
     cluster = find_cluster(found)
     if cluster is not None:
         return _run_on(cluster, given, as_json=as_json, wait_s=wait_s, own=None)
-    devices = strategies.devices_of(given.strategy)
+    devices = strategies.devices_of(given.strategy, os.environ)
     own = EmbeddedCluster(devices, concurrency=_CONCURRENCY, state_dir=found.state_dir, config_file=config)
     with own:
         own.launch()

@@ -1,5 +1,6 @@
 """From a strategy file and the options of the call to what is submitted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from executor.catalogue import InstalledCatalogue
 from executor.documents import load_file
 from executor.model.errors import NotAvailable, Problem, StrategyInvalid
-from executor.model.strategy import Defaults, Strategy
+from executor.model.strategy import Action, Labels, Strategy
+from executor.planning.merging import merged
 from executor.validation import check, check_context, check_inputs, convert_input
 
 LOCAL = "local"
@@ -78,20 +80,47 @@ def read_strategy(file: Path) -> tuple[Strategy, dict[str, Any], tuple[Problem, 
     return found.strategy, document.data, found.warnings
 
 
-def devices_of(strategy: Strategy) -> list[str]:
+def devices_of(strategy: Strategy, environ: Mapping[str, str]) -> list[str]:
     """Every device that the strategy names, in its order, with a colon and its kind where it is an agent.
 
-    An action without a device needs `LOCAL`, or for an agent one that is called by its kind.
+    An action without a device needs `LOCAL`, or for an agent one that is called by its kind; one on all devices, or on
+    those with labels, runs on whatever there is.
+
+    Args:
+        strategy: it.
+        environ: where REX_LABELS and REX_CAPABILITIES say what the devices of a run's own cluster announce.
+
+    Raises:
+        StrategyInvalid: an action asks for what none of them announces, and no other will come.
     """
-    defaults = strategy.defaults or Defaults()
     agents: dict[str, str] = {}
-    actions = []
+    named: dict[str, None] = {}
     for action in strategy.all_actions():
-        kind = action.agent or defaults.agent
-        actions.append(action.device or defaults.device or kind or LOCAL)
-        if kind:
-            agents[actions[-1]] = kind
+        one = merged(action, strategy.defaults)
+        _refuse_unannounced(one, environ)
+        if isinstance(one.devices, list):
+            found = one.devices
+        else:
+            found = [one.device or one.agent or LOCAL] if one.devices is None or one.agent else []
+        named.update(dict.fromkeys(found))
+        if one.agent:
+            agents.update(dict.fromkeys(found, one.agent))
     probes = strategy.rollback.verify or [] if strategy.rollback else []
     others = [*(probe.device for probe in probes), *(entry.device for entry in strategy.snapshot or [])]
-    named = dict.fromkeys([*actions, *filter(None, others)])
-    return [f"{name}:{agents[name]}" if name in agents else name for name in named]
+    named.update(dict.fromkeys(filter(None, others)))
+    return [f"{name}:{agents[name]}" if name in agents else name for name in named or [LOCAL]]
+
+
+def _refuse_unannounced(action: Action, environ: Mapping[str, str]) -> None:
+    listed = [environ.get(name, "").split(",") for name in ("REX_LABELS", "REX_CAPABILITIES")]
+    announced = {part.strip() for parts in listed for part in parts if part.strip()}
+    labels = action.devices.labels if isinstance(action.devices, Labels) else {}
+    asked = {
+        "devices": [f"{name}={value}" for name, value in labels.items()],
+        "capabilities": action.capabilities or [],
+    }
+    for field, names in asked.items():
+        if missing := [name for name in names if name not in announced]:
+            message = f"no device of a run's own cluster announces {', '.join(missing)}"
+            remedy = "set REX_BROKER_URL to a cluster whose workers do, or REX_LABELS and REX_CAPABILITIES for this run"
+            raise StrategyInvalid([Problem(message, f"{action.id}.{field}", remedy=remedy)])

@@ -12,7 +12,7 @@ def three_devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
     made = Cluster(tmp_path_factory.mktemp("a"))
     made.coordinator()
     made.worker("edge-1")
-    made.worker("edge-2", "edge-3", name="edge-23")
+    made.worker("edge-2", "edge-3", name="edge-23", REX_LABELS="zone=eu", REX_CAPABILITIES="compiler")
     try:
         yield made.ready()
     finally:

@@ -193,3 +193,44 @@ def test_python_actions(three_devices: Cluster, tmp_path: Path) -> None:
     report = run(three_devices, "python-actions", workdir=str(tmp_path))
     assert report["status"] == "completed"
     assert contents(tmp_path) == {"ticket": "number 7"}
+
+
+def web_servers(folder: Path, port: int) -> None:
+    for number in (1, 2, 3):
+        (folder / f"edge-{number}").mkdir()
+        (folder / f"edge-{number}" / "site.conf").write_text(f"port={port}\n")
+
+
+def test_fleet(three_devices: Cluster, tmp_path: Path) -> None:
+    """Every device has its file edited and its service restarted, and one tells of it."""
+    web_servers(tmp_path, 80)
+    report = run(three_devices, "fleet", workdir=str(tmp_path))
+    assert report["status"] == "completed", report["error"]
+    on_each = {f"edge-{n}/site.conf": "port=8080\n" for n in (1, 2, 3)}
+    on_each |= {f"edge-{n}/service.log": "restarted\n" for n in (1, 2, 3)}
+    assert contents(tmp_path) == {**on_each, "told.log": "succeeded\n"}
+    assert {name: one["device"] for name, one in report["actions"].items()} == {
+        **{f"{name}@edge-{n}": f"edge-{n}" for name in ("configure", "restart") for n in (1, 2, 3)}, "tell": "edge-1",
+    }  # fmt: skip
+
+
+def test_fleet_that_fails_is_taken_back_on_every_device(three_devices: Cluster, tmp_path: Path) -> None:
+    """On one there was nothing to change: each undoes its own."""
+    web_servers(tmp_path, 80)
+    (tmp_path / "edge-2" / "site.conf").write_text("port=8080\n")
+    report = run(three_devices, "fleet", workdir=str(tmp_path))
+    assert (report["status"], report["rollback"]["status"]) == ("failed", "completed")
+    where = {(one["action"], one["device"]) for one in report["rollback"]["compensated"]}
+    assert {(f"restart@edge-{n}", f"edge-{n}") for n in (1, 2, 3)} < where
+    assert (tmp_path / "edge-1" / "site.conf").read_text() == "port=80\n"
+    assert (tmp_path / "edge-3" / "service.log").read_text().endswith("restarted with the old configuration\n")
+
+
+def test_placement(three_devices: Cluster, tmp_path: Path) -> None:
+    """Built where the compiler is, copied beside it."""
+    report = run(three_devices, "placement", workdir=str(tmp_path))
+    assert report["status"] == "completed", report["error"]
+    device = report["actions"]["build"]["device"]
+    assert device in ("edge-2", "edge-3")
+    assert report["actions"]["copy"]["device"] == device
+    assert contents(tmp_path) == {"artefact": "built\n", "copy": "built\n"}
