@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from config.celery import transport_options
 from executor.address import parse
@@ -129,7 +130,7 @@ class RabbitLetters:
                             self._app.amqp.queues[queue](channel).declare()
                     if not ready:
                         empty.add(queue)
-            except (*connection.connection_errors, *connection.channel_errors) as error:
+            except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
                 raise Unreachable(f"cannot look for messages in RabbitMQ: {error}") from error
         return empty
 

@@ -72,6 +72,7 @@ def rabbitmq(broker_url: str, address: Address | None = None) -> Iterator[Any]:
         Unreachable: no answer, or we are refused; also what goes wrong later on the connection.
     """
     from kombu.connection import Connection
+    from kombu.exceptions import OperationalError
 
     found = address or parse(broker_url)
     connection: Any = Connection(
@@ -81,7 +82,7 @@ def rabbitmq(broker_url: str, address: Address | None = None) -> Iterator[Any]:
     try:
         connection.ensure_connection(max_retries=1, timeout=_CONNECT_S)
         yield connection
-    except (*connection.connection_errors, *connection.channel_errors, OSError) as error:
+    except (OperationalError, *connection.connection_errors, *connection.channel_errors, OSError) as error:
         raise Unreachable(f"no answer from RabbitMQ at {masked(broker_url)}: {_said(error)}") from error
     finally:
         connection.release()

@@ -97,6 +97,21 @@ class RabbitNode:
         )
         return f"amqp://{_USER}:{self.password}@127.0.0.1:{self.port}/{name}"
 
+    def limit_deliveries(self, url: str, times: int) -> None:
+        """Let the server drop a message that was handed out more often, in the virtual host of `url`."""
+        name = url.rpartition("/")[2]
+        self.evaluate(
+            f'rabbit_policy:set(<<"{name}">>, <<"limit">>, <<".*">>, [{{<<"delivery-limit">>, {times}}}], 0, '
+            f'<<"queues">>, <<"{_USER}">>).'
+        )
+
+    def end_consumers_after(self, timeout_ms: int) -> None:
+        """Close the channel of a consumer that keeps a message longer; of connections from now on."""
+        self.evaluate(
+            f"application:set_env(rabbit, consumer_timeout, {timeout_ms}), "
+            f"application:set_env(rabbit, channel_tick_interval, {timeout_ms // 4})."
+        )
+
     def close_connections(self) -> None:
         """The server closes every client connection, as an operator would."""
         self.evaluate('[rabbit_networking:close_connection(P, <<"test">>) || P <- rabbit_networking:connections()].')
