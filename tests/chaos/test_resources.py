@@ -60,13 +60,14 @@ def test_a_worker_has_no_memory_left(fleet: Fleet, moment: str) -> None:
     def limit(_: Fleet) -> None:
         child = fleet.child("edge-1")
         assert child is not None
-        most = child.memory_info().vms + MEGABYTE
-        child.rlimit(psutil.RLIMIT_AS, (most, most))
+        _, hard = child.rlimit(psutil.RLIMIT_AS)
+        child.rlimit(psutil.RLIMIT_AS, (child.memory_info().vms + MEGABYTE, hard))
 
     def lift(_: Fleet) -> None:
         child = fleet.child("edge-1")
         if child is not None:
-            child.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+            _, hard = child.rlimit(psutil.RLIMIT_AS)
+            child.rlimit(psutil.RLIMIT_AS, (hard, hard))
 
     endure(fleet, drawn(wish(fleet, moment)), moment, Fault(limit, 4.0, lift, ("edge-1",)))
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from support.shapes import actions_of, file_of, number_of, ranks
+from support.shapes import actions_of, file_of, is_logged, number_of, ranks
 
 Json = dict[str, Any]
 _TICK_S = 0.02
@@ -98,7 +98,7 @@ def _settled_once(seen: Seen) -> Iterator[str]:
     for made in actions_of(seen.document):
         told = seen.report["actions"].get(made["id"], {})
         own = [line.word for line in seen.lines if line.action == made["id"] and line.word in ("do", "end")]
-        if told.get("status") == "succeeded" and made["uses"] == "command" and "end" not in own:
+        if told.get("status") == "succeeded" and is_logged(made) and "end" not in own:
             became = "broken off" if own else "never begun"
             yield f"4: {made['id']} is said to have succeeded, and its effect was {became}"
 
@@ -109,7 +109,9 @@ def _nothing_lost(seen: Seen) -> Iterator[str]:
     taken_back = {entry["action"] for entry in report["rollback"]["compensated"]}
     for made in actions_of(seen.document):
         name, told = made["id"], report["actions"].get(made["id"])
-        if made["uses"] == "command":
+        if not is_logged(made) and made["uses"] != "file.create":
+            continue
+        if is_logged(made):
             there = bool(seen.counts["do", name])
             gone = bool(seen.counts["undo", name])
         else:
@@ -122,7 +124,7 @@ def _nothing_lost(seen: Seen) -> Iterator[str]:
         if report["status"] == "completed":
             if told["status"] == "succeeded" and not there:
                 yield f"7: {name} is said to be done, and is not there"
-            if made["uses"] == "command" and gone:
+            if is_logged(made) and gone:
                 yield f"5: {name} was taken back though all went well"
             continue
         # one that fails by itself owes nothing, unless its compensation says so

@@ -91,6 +91,11 @@ def file_of(world: Path, number: int, made: Json) -> Path:
     return world / made["device"] / f"{number}-{made['id']}"
 
 
+def is_logged(made: Json) -> bool:
+    """Whether what it does, and its undo, stand in the effect log."""
+    return made["uses"] == "command" and "compensate" in made
+
+
 def number_of(document: Json) -> int:
     return int(document["name"].rpartition("-")[2])
 
