@@ -20,7 +20,12 @@ def rollback(
     ] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would do, and do nothing.")] = False,
-    actions: Annotated[str | None, typer.Option(metavar="ID,...", help="Take back only these actions; of one on several devices also restart@edge-1.")] = None,
+    actions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID,...", help="Take back only these actions; of one on several devices also restart@edge-1."
+        ),
+    ] = None,
     mechanism: Annotated[Mechanism | None, typer.Option(help="How; as its strategy says when left out.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Take up what an earlier rollback left.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what others changed since.")] = False,
