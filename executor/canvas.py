@@ -4,7 +4,7 @@ A sequence is a chain, a group is a chord. Each ends in one plain task, `advance
 `rollback.begin`: a bound one is always enqueued, an unbound one would run inside the failing worker.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from celery import Celery, chain, chord, group
@@ -45,7 +45,14 @@ def _shown_step(step: str, generation: int) -> str:
 
 
 def stage_canvas(
-    app: Celery, plan: Plan, execution: str, generation: int, number: int, *, only: Collection[str] | None = None
+    app: Celery,
+    plan: Plan,
+    execution: str,
+    generation: int,
+    number: int,
+    *,
+    only: Collection[str] | None = None,
+    moved: Mapping[str, str] | None = None,
 ) -> Signature:
     """The canvas of stage `number`, ready to be sent; the same ids however often it is made.
 
@@ -57,14 +64,16 @@ def stage_canvas(
         number: which stage.
         only: when given, publish again only the messages in which one of these actions is next, whose own were lost;
             of a sequence also what follows.
+        moved: devices of actions that were moved away from where the plan has them.
     """
     stage = plan.stages[number]
     messages: list[Signature] = []
-    for actions, device in zip(stage.messages, stage.queues, strict=True):
+    for actions, planned in zip(stage.messages, stage.queues, strict=True):
         lost = [name for name in actions if only is not None and name in only]
         if only is not None and not lost and not (messages and stage.kind == "sequence"):
             continue
         rest = actions[actions.index(lost[0]) :] if lost else actions
+        device = (moved or {}).get(rest[0], planned)
         messages.append(
             app.signature(task_names.RUN, args=(execution, generation, list(rest)), immutable=True).set(
                 task_id=message_id(execution, generation, number, rest[0]),

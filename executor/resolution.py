@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from config.settings import Settings
-from executor.distribution import Context, DistributedCoordinator
+from executor.distribution import Context, DistributedCoordinator, Fleet
 from executor.documents import load_data
 from executor.model.errors import (
     CONFIGURATION,
@@ -122,7 +122,11 @@ class ResolutionExecutor:
             NoDevice: too few devices live, or none can do what an action asks that names none.
             StrategyInvalid: it is not clear on which device a snapshot is to be taken, or there is none for a fan-out.
         """
-        return make_plan(strategy, self._settings, self._catalogue, self._distribution.fleet)
+        return make_plan(strategy, self._settings, self._catalogue, self.fleet)
+
+    def fleet(self) -> Fleet:
+        """The devices as they are now."""
+        return self._distribution.fleet()
 
     def _hold(self, execution: str, error: NoDevice) -> None:
         waited_s = self._ledger.hold(execution, str(error), delay_s=_HOLD_S)

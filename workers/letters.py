@@ -72,15 +72,19 @@ class RedisLetters:
             return len(tags)
 
     def lost(self, sought: Collection[Sought], owners: Iterable[str]) -> set[Sought]:
-        """Which of `sought` stand in no queue and in nobody's hands."""
+        """Which of `sought` stand neither in their queue nor in anybody's hands.
+
+        One that still lies in another queue counts for nothing: its actions were moved away from there.
+        """
+        waiting: dict[str, set[str]] = {}
         present: set[str] = set()
         with self._connection("watchdog") as connection, connection.channel() as channel:
             for queue in {one.queue for one in sought}:
-                present.update(_task_id(raw) for raw in channel.client.lrange(queue, 0, -1))
+                waiting[queue] = {_task_id(raw) for raw in channel.client.lrange(queue, 0, -1)}
             for owner in owners:
                 held = transport_options(owner)["unacked_key"]
                 present.update(_task_id(raw, held=True) for raw in channel.client.hvals(held))
-        return {one for one in sought if not one.ids & present}
+        return {one for one in sought if not one.ids & (waiting[one.queue] | present)}
 
     def _connection(self, owner: str) -> Any:
         connection = self._app.connection_for_write()

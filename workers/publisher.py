@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from celery import Celery
@@ -33,6 +33,7 @@ _NOT_SENT = (OperationalError, BatchPublishError, OSError, RexError)
 
 class Outbox(Protocol):
     def plan(self, execution: str, generation: int) -> Plan | None: ...
+    def moved_to(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, str]: ...
     def strike(self, ids: list[str]) -> None: ...
     def due(self, limit: int) -> tuple[list[Outgoing], float | None]: ...
     def wait_for_nudge(self, timeout_s: float) -> None: ...
@@ -112,8 +113,13 @@ class CeleryOutlet:
         plan = self._ledger.plan(execution, generation)
         if plan is None:
             return True
-        canvas = stage_canvas(self._app, plan, execution, generation, number)
-        if len(plan.stages[number].messages) < LARGE_STAGE:
+        only = entry["actions"] if entry["kind"] == "again" else None
+        if only is None:
+            canvas = stage_canvas(self._app, plan, execution, generation, number)
+        else:
+            moved = self._ledger.moved_to(execution, generation, plan.stages[number].steps)
+            canvas = stage_canvas(self._app, plan, execution, generation, number, only=only, moved=moved)
+        if len(plan.stages[number].messages if only is None else only) < LARGE_STAGE:
             with self._app.in_batches():
                 canvas.apply_async()
             return True

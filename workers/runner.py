@@ -29,7 +29,15 @@ class ActionFailed(Exception):
 
 class RunnersLedger(Protocol):
     def claim(
-        self, execution: str, generation: int, actions: Sequence[str], *, holder: str, nonce: str, signature: str = ""
+        self,
+        execution: str,
+        generation: int,
+        actions: Sequence[str],
+        *,
+        holder: str,
+        nonce: str,
+        signature: str = "",
+        at: str = "",
     ) -> Claimed | Answer: ...
     def settle(
         self,
@@ -41,11 +49,16 @@ class RunnersLedger(Protocol):
         signature: str = "",
         following: Sequence[str] = (),
         next_nonce: str = "",
+        at: str = "",
     ) -> Settled: ...
 
 
 class Message(Protocol):
     """The Celery task that is being run."""
+
+    @property
+    def at(self) -> str:
+        """The device whose queue delivered it; empty where that is not known."""
 
     def signature(self, actions: Sequence[str], attempt: int | None = None) -> str:
         """Itself as JSON, with these actions left to do; to be parked."""
@@ -118,11 +131,17 @@ class Runner:
 
     def _claim(self, message: Message, execution: str, generation: int, actions: Sequence[str]) -> Claimed | Answer:
         holder, nonce = self._leases.incarnation, secrets.token_hex(8)
-        got = self._ledger.claim(execution, generation, actions, holder=holder, nonce=nonce)
+        got = self._ledger.claim(execution, generation, actions, holder=holder, nonce=nonce, at=message.at)
         if isinstance(got, Answer) and got.kind == "signature":
             left = actions[list(actions).index(got.action) :]
             got = self._ledger.claim(
-                execution, generation, left, holder=holder, nonce=nonce, signature=message.signature(left)
+                execution,
+                generation,
+                left,
+                holder=holder,
+                nonce=nonce,
+                signature=message.signature(left),
+                at=message.at,
             )
         return got
 
@@ -138,6 +157,7 @@ class Runner:
             signature=message.signature([claimed.step.id, *rest], claimed.attempt + 1) if again else "",
             following=rest if goes_on and not again else (),
             next_nonce=secrets.token_hex(8),
+            at=message.at,
         )
 
     def _obey(self, answer: Answer, execution: str) -> None:

@@ -1,23 +1,27 @@
-"""Looks at open stages: devices that nobody serves, and messages that were lost."""
+"""Looks at open stages: devices that are lost or drained, and messages that were lost."""
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from config.queues import device_queue
+from executor.distribution.failover import Loss, Place, Stranded, devices_of, fail_over, stranded_in, told_waiting
 from executor.ledger.valkey import ValkeyLedger
-from executor.model.errors import NO_DEVICE, ActionError
+from executor.model.device import Drained
 from executor.model.execution import FINAL, OpenStage
-from executor.model.plan import Stage, message_id
+from executor.model.plan import Stage, Step, message_id
 from workers.letters import Sought
 
 _log = logging.getLogger("rex.stages")
 
 CLAIMABLE_S = 10.0
 """An action that nobody has claimed for so long may have lost its message."""
+GRACE_S = 0.9
+"""A device without a worker is given so long before what has not begun there is moved: its keeper may start one again.
+What was broken off there goes elsewhere at once."""
 _LOOK_AGAIN_S = 0.005
 """A stage that was looked at closely is left alone for so long per action: a wide one costs more."""
 
@@ -29,42 +33,91 @@ class Messages(Protocol):
 PublishAgain = Callable[[str, int, int, list[str]], None]
 """Sends the messages of a stage (execution, generation, number) in which one of the named actions is next."""
 
+Placing = Callable[[], Place]
+"""Makes a choice from the devices as they are now."""
+
 
 @dataclass
 class _Known:
-    generation: int
-    number: int
+    opened: OpenStage
     stage: Stage
     look_at: float
+    devices: set[str]
+    """Where its unfinished actions are, and perhaps more."""
+    where: dict[str, str] = field(default_factory=dict)
+    """The device of each action, as of the last close look."""
+
+
+@dataclass
+class _Devices:
+    """Which devices take what, as of the last look."""
+
+    served: set[str] = field(default_factory=set)
+    drained: Mapping[str, Drained] = field(default_factory=dict)
+    missing: dict[str, float] = field(default_factory=dict)
+    """Since when a device that was asked for has had no worker, by our own clock."""
+
+    def read(self, ledger: ValkeyLedger) -> None:
+        self.served = {device for worker in ledger.workers().values() for device in worker.devices}
+        self.drained = ledger.drained()
+        self.missing = {device: since for device, since in self.missing.items() if device not in self.served}
+
+    def take_all(self, devices: Collection[str]) -> bool:
+        return self.served.issuperset(devices) and self.drained.keys().isdisjoint(devices)
+
+    def loss_of(self, device: str, now: float) -> Loss | None:
+        if device not in self.served:
+            young = now - self.missing.setdefault(device, now) < GRACE_S
+            remedy = f"Start one with `rex worker --device {device}`"
+            return Loss(f"no worker serves device {device!r}", remedy, young=young)
+        if device in self.drained:
+            told = self.drained[device]
+            who, why = f" by {told.by}" if told.by else "", f": {told.reason}" if told.reason else ""
+            return Loss(f"device {device!r} is drained{who}{why}", "`rex drain --help` says how that ends", dead=False)
+        return None
 
 
 class StageWatch:
     """Keeps open stages moving; remembers each as long as it is open."""
 
     def __init__(
-        self, ledger: ValkeyLedger, messages: Messages, publish_again: PublishAgain, device_wait: timedelta
+        self,
+        ledger: ValkeyLedger,
+        messages: Messages,
+        publish_again: PublishAgain,
+        placing: Placing,
+        device_wait: timedelta,
     ) -> None:
         self._ledger = ledger
         self._messages = messages
         self._publish_again = publish_again
+        self._placing = placing
         self._device_wait = device_wait
         self._known: dict[str, _Known] = {}
+        self._devices = _Devices()
+        self._placer: Place | None = None
+        self._term = ""
 
-    def look(self) -> None:
-        """One look at every open stage; a close one only where it is due."""
-        served = {device for worker in self._ledger.workers().values() for device in worker.devices}
+    def look(self, term: str = "", *, lost: Collection[str] = ()) -> None:
+        """One look at every open stage; a close one only where it is due.
+
+        Args:
+            term: of the watchdog that leads.
+            lost: devices whose worker has died just now: stages that need them are looked at in any case.
+        """
+        self._term, self._placer = term, None
+        self._devices.read(self._ledger)
         now_ms, now = self._ledger.now_ms(), time.monotonic()
         stages = self._ledger.open_stages()
         self._known = {name: known for name, known in self._known.items() if name in stages}
         suspects: dict[str, list[str]] = {}
         for execution, opened in stages.items():
             known = self._remember(execution, opened)
-            if known is None or now < known.look_at:
+            if known is None or (now < known.look_at and known.devices.isdisjoint(lost)):
                 continue
-            unserved = not served.issuperset(known.stage.queues)
-            if unserved or now_ms - opened.opened_ms >= CLAIMABLE_S * 1000:
+            if not self._devices.take_all(known.devices) or now_ms - opened.opened_ms >= CLAIMABLE_S * 1000:
                 known.look_at = now + _LOOK_AGAIN_S * len(known.stage.steps)
-                if old := self._look_at(execution, known, opened, served, now_ms):
+                if old := self._look_at(execution, known, now_ms, now):
                     suspects[execution] = old
         if suspects:
             self._look_for_messages(suspects)
@@ -78,57 +131,79 @@ class StageWatch:
 
     def _remember(self, execution: str, opened: OpenStage) -> _Known | None:
         known = self._known.get(execution)
-        if known is None or (known.generation, known.number) != (opened.generation, opened.number):
+        if known is None or known.opened != opened:
             plan = self._ledger.plan(execution, opened.generation)
             if plan is None:
                 return None
-            known = _Known(opened.generation, opened.number, plan.stages[opened.number], 0.0)
+            stage = plan.stages[opened.number]
+            devices = set(stage.queues)
+            if opened.moves:
+                devices |= set(self._ledger.moved_to(execution, opened.generation, stage.steps).values())
+            known = _Known(opened, stage, 0.0, devices)
             self._known[execution] = known
         return known
 
-    def _look_at(self, execution: str, known: _Known, opened: OpenStage, served: set[str], now_ms: int) -> list[str]:
-        """Says what is unserved; returns the actions that have been claimable for long, and wait for nothing."""
-        stage = known.stage
-        devices = {
-            step: device for message, device in zip(stage.messages, stage.queues, strict=True) for step in message
-        }
-        actions = self._ledger.actions(execution, known.generation, stage.steps)
-        ready = _claimable(stage, actions)
-        if unserved := {name: devices[name] for name in ready if devices[name] not in served}:
-            self._wait_for_devices(execution, known.generation, unserved)
-        ready = [name for name in ready if devices[name] in served]
-        if noted := [name for name in ready if "unserved" in actions[name]]:
-            self._ledger.served(execution, known.generation, noted)
-        since = {name: int(actions[name].get("since", opened.opened_ms)) for name in ready}
+    def _look_at(self, execution: str, known: _Known, now_ms: int, now: float) -> list[str]:
+        """Sees to what is stranded; returns the actions that have been claimable for long, and wait for nothing."""
+        stage, generation = known.stage, known.opened.generation
+        rows = self._ledger.actions(execution, generation, stage.steps)
+        known.where = devices_of(stage, rows)
+        known.devices = {device for name, device in known.where.items() if rows[name].get("status") not in FINAL}
+        ready = _claimable(stage, rows)
+        stranded = stranded_in(stage, rows, generation, lambda device: self._devices.loss_of(device, now))
+        if stranded:
+            if any(one.loss.young for one in stranded):
+                known.look_at = now
+            self._rescue(execution, generation, stranded)
+            ready = [name for name in ready if name not in {one.actions[0] for one in stranded}]
+        if noted := [name for name in ready if "unserved" in rows[name]]:
+            self._ledger.served(execution, generation, noted)
+        since = {name: int(rows[name].get("since", known.opened.opened_ms)) for name in ready}
         old = [name for name in ready if now_ms - since[name] >= CLAIMABLE_S * 1000]
-        waiting = self._ledger.waiting(execution, known.generation, old) if old else set()
+        waiting = self._ledger.waiting(execution, generation, old) if old else set()
         return [name for name in old if name not in waiting]
 
-    def _wait_for_devices(self, execution: str, generation: int, unserved: dict[str, str]) -> None:
+    def _rescue(self, execution: str, generation: int, stranded: Sequence[Stranded]) -> None:
+        """Move what may move; say of the rest what it waits for, and end it when it has waited for too long."""
+        moved, waits = fail_over(self._ledger, execution, generation, stranded, self._place, term=self._term)
+        if moved:
+            _log.warning("moved %d actions of %s to other devices: %s", len(moved), execution, ", ".join(moved[:5]))
+        if not waits:
+            return
         # a compensation waits as long as its rollback may take: the ledger knows how long that is
-        wait = self._device_wait if generation == 0 else None
-        errors = {name: no_device_error(name, device, wait) for name, device in unserved.items()}
-        self._ledger.abandon_all(execution, generation, errors, wait_s=self._device_wait.total_seconds())
+        wait_s = self._device_wait.total_seconds()
+        longest = (
+            f"up to {wait_s:g} s (distributed.device_wait)" if generation == 0 else "as long as the rollback may take"
+        )
+        errors = {name: told_waiting(name, wait, longest) for name, wait in waits.items()}
+        self._ledger.abandon_all(execution, generation, errors, wait_s=wait_s, term=self._term)
+
+    def _place(self, steps: Sequence[Step]) -> tuple[str, str]:
+        # the load of the fleet is only asked for where something moves
+        if self._placer is None:
+            self._placer = self._placing()
+        return self._placer(steps)
 
     def _look_for_messages(self, suspects: dict[str, list[str]]) -> None:
-        """Publish again what stands in no queue and in nobody's hands; each queue is looked at once for all."""
+        """Publish again what stands neither in its queue nor in anybody's hands; each queue is read once for all."""
         sought: dict[Sought, tuple[str, tuple[str, ...]]] = {}
         for execution, old in suspects.items():
             known = self._known[execution]
-            for message, device in zip(known.stage.messages, known.stage.queues, strict=True):
-                if not set(old).isdisjoint(message):
+            generation, number = known.opened.generation, known.opened.number
+            for message in known.stage.messages:
+                if next_one := next((name for name in message if name in old), None):
                     # it is named by its first action, also when that is done and a later one is waited for
-                    ids = (message_id(execution, known.generation, known.number, name) for name in message)
-                    sought[Sought(device_queue(device), frozenset(ids))] = (execution, tuple(message))
+                    ids = frozenset(message_id(execution, generation, number, name) for name in message)
+                    sought[Sought(device_queue(known.where[next_one]), ids)] = (execution, message)
         found = [sought[one] for one in self._messages.lost(sought, self._ledger.counters())]
         for execution, old in suspects.items():
-            known = self._known[execution]
+            generation, number = self._known[execution].opened.generation, self._known[execution].opened.number
             lost = {name for of, message in found if of == execution for name in message}
             # the clocks of those that only wait their turn start anew as well: the next look is due in a while
-            still = [name for name in self._ledger.touch(execution, known.generation, old) if name in lost]
+            still = [name for name in self._ledger.touch(execution, generation, old, term=self._term) if name in lost]
             if still:
                 _log.warning("publishing again what has lost its message: %s of %s", ", ".join(still), execution)
-                self._publish_again(execution, known.generation, known.number, still)
+                self._publish_again(execution, generation, number, still)
 
 
 def _claimable(stage: Stage, actions: dict[str, dict[str, str]]) -> list[str]:
@@ -142,23 +217,3 @@ def _claimable(stage: Stage, actions: dict[str, dict[str, str]]) -> list[str]:
             if stage.kind == "sequence":
                 break
     return ready
-
-
-def no_device_error(action: str, device: str, wait: timedelta | None) -> dict[str, Any]:
-    """What is said of an action whose device has no worker: at once, and again when the wait is over.
-
-    Args:
-        action: its id.
-        device: that of the action.
-        wait: how long it is waited for; None: until the time of the rollback is over.
-    """
-    until = (
-        "as long as the rollback may take" if wait is None else
-        f"up to {wait.total_seconds():g} s (distributed.device_wait)"
-    )  # fmt: skip
-    error = ActionError(
-        f"no worker serves device {device!r}, which {action} needs; waiting {until}. "
-        f"Start one with `rex worker --device {device}`",
-        NO_DEVICE,
-    )
-    return {**error.told(action), "type": "NoDevice"}

@@ -18,6 +18,7 @@ from config.settings import Settings, load_settings
 from executor.action import ActionType, Json, Run
 from executor.canvas import stage_canvas
 from executor.catalogue import InstalledCatalogue
+from executor.distribution.failover import place_with
 from executor.engine import ExecutionEngine
 from executor.ledger.valkey import ValkeyLedger
 from executor.model.errors import NO_DEVICE, ActionError, LedgerTrouble, Unreachable
@@ -224,7 +225,10 @@ class Node:
         self.ledger.outlet = CeleryOutlet(self.app, self.ledger, here={CONCLUDE: self.executor.conclude})
         publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
         letters = letters_of(self.app, str(self.settings.broker_url))
-        stages = StageWatch(self.ledger, letters, self._publish_again, self.settings.distributed.device_wait)
+        stages = StageWatch(
+            self.ledger, letters, self._publish_again, lambda: place_with(self.executor.fleet()),
+            self.settings.distributed.device_wait,
+        )  # fmt: skip
         watchdog = Watchdog(
             self.ledger, letters, stages, HealthWatch(self.ledger, self.settings), self.settings, name=self.incarnation
         )
@@ -283,7 +287,8 @@ class Node:
     def _publish_again(self, execution: str, generation: int, stage: int, names: list[str]) -> None:
         plan = self.ledger.plan(execution, generation)
         if plan is not None:
-            stage_canvas(self.app, plan, execution, generation, stage, only=names).apply_async()
+            moved = self.ledger.moved_to(execution, generation, plan.stages[stage].steps)
+            stage_canvas(self.app, plan, execution, generation, stage, only=names, moved=moved).apply_async()
 
 
 def _end_now() -> None:

@@ -10,8 +10,8 @@ from executor.ledger.reading import PREFIX
 from executor.ledger.scripts import Scripts
 from executor.ledger.wire import Lease, health_text, lease, outgoing, registered, vitals_text
 from executor.model.device import Announcement, Health, Vitals
-from executor.model.errors import UnknownDevice
-from executor.model.execution import Claimed, Outgoing
+from executor.model.errors import Deposed, UnknownDevice
+from executor.model.execution import Claimed, Outgoing, Pulse
 from executor.model.state import Renewed
 from executor.ports import Outlet
 
@@ -29,6 +29,8 @@ class FleetLedger(DeviceReading):
             answer, flat = self._scripts(script, *arguments)
         if flat and self.outlet is not None:
             self.outlet.send(outgoing(flat))
+        if answer and answer[0] == "deposed":
+            raise Deposed
         return answer
 
     # -- workers ------------------------------------------------------------------------------------------------------
@@ -67,14 +69,25 @@ class FleetLedger(DeviceReading):
         """End in order; False where it still holds something, which is left to the watchdog."""
         return bool(self._call("leave", incarnation)[0] == "ok")
 
-    def fence(self, incarnation: str) -> list[Lease]:
-        """Declare a worker dead; returns its leases."""
-        return [lease(member) for member in self._call("fence", incarnation)[1]]
+    def pulse(self, silence_s: float) -> Pulse:
+        """Who has not renewed for `silence_s` seconds of the server's clock."""
+        _, run_id, now, silent, counted = self._call("pulse", round(silence_s * 1000))
+        return Pulse(run_id, int(now), _numbers(silent), _numbers(counted))
 
-    def expire(self, incarnation: str, held: Lease, *, sure: bool, error: dict[str, Any]) -> str:
+    def fence(self, incarnation: str, *, term: str = "") -> list[Lease]:
+        """Declare a worker dead; returns its leases.
+
+        Raises:
+            Deposed: `term` is over, here and in all that take one.
+        """
+        return [lease(member) for member in self._call("fence", term, incarnation)[1]]
+
+    def expire(
+        self, incarnation: str, held: Lease, *, sure: bool, error: dict[str, Any], term: str = ""
+    ) -> str:  # fmt: skip
         """End a lease of a holder that is gone: ``ok``, ``gone``, or ``later`` while it may still be at work."""
-        execution, generation, action = held
-        return str(self._call("expire", execution, generation, action, incarnation, int(sure), json.dumps(error))[0])
+        told = json.dumps(error)
+        return str(self._call("expire", term, *held, incarnation, int(sure), told)[0])
 
     def disconnect(self, names: set[str]) -> None:
         """Cut the connections of a worker that was declared dead: a frozen one would swallow what it waits for."""
@@ -150,12 +163,10 @@ class FleetLedger(DeviceReading):
 
     # -- who leads ----------------------------------------------------------------------------------------------------
 
-    def lead(self, holder: str, ttl_s: float) -> bool:
-        """Whether `holder` leads the watchdogs for the next `ttl_s` seconds."""
-        key, ttl = self._key("lead"), round(ttl_s * 1000)
-        with reachable(self.url):
-            if self._client.set(key, holder, nx=True, px=ttl):
-                return True
-            if self._client.get(key) != holder:
-                return False
-            return bool(self._client.pexpire(key, ttl))
+    def lead(self, holder: str, ttl_s: float) -> str:
+        """Lead the watchdogs for the next `ttl_s` seconds; returns its term's number, empty where another leads."""
+        return str(self._call("lead", holder, round(ttl_s * 1000))[1])
+
+
+def _numbers(flat: list[str]) -> dict[str, int]:
+    return {name: int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}

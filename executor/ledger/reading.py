@@ -99,6 +99,16 @@ class LedgerReading:
             rows = pipe.execute()
         return {name: dict(row) for name, row in zip(wanted, rows, strict=True)}
 
+    def moved_to(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, str]:
+        """Those of the named actions that were moved, and the device that each was moved to."""
+        wanted = list(ids)
+        with reachable(self.url):
+            pipe = self._client.pipeline(transaction=False)
+            for name in wanted:
+                pipe.hget(self._key("a", execution, generation, name), "at")
+            found = pipe.execute()
+        return {name: str(device) for name, device in zip(wanted, found, strict=True) if device is not None}
+
     def executions(self, *, limit: int, finished: bool = True) -> list[str]:
         """Ids of executions, newest first: those that run, then the finished ones."""
         with reachable(self.url):
@@ -113,11 +123,11 @@ class LedgerReading:
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
             for name in names:
-                pipe.hmget(self._key("x", name), "state", "left", "gen", "stage", "opened")
+                pipe.hmget(self._key("x", name), "state", "left", "gen", "stage", "opened", "moves")
             rows = pipe.execute()
         return {
-            name: OpenStage(int(gen), int(stage), int(opened))
-            for name, (state, left, gen, stage, opened) in zip(names, rows, strict=True)
+            name: OpenStage(int(gen), int(stage), int(opened), int(moves or 0))
+            for name, (state, left, gen, stage, opened, moves) in zip(names, rows, strict=True)
             # one that is rolling back and still at 0 waits for the plan of its way back
             if (state, int(gen or 0) > 0) in (("running", False), ("rolling_back", True)) and int(left or 0) > 0
         }
@@ -158,15 +168,6 @@ class LedgerReading:
         with reachable(self.url):
             raw: Any = self._client.hgetall(self._key("W"))
         return counters_of(raw)
-
-    def pulse(self) -> tuple[str, dict[str, int]]:
-        """Which run of the server this is, with the renewal counters."""
-        with reachable(self.url):
-            pipe = self._client.pipeline(transaction=False)
-            pipe.info("server")
-            pipe.hgetall(self._key("W"))
-            about, raw = pipe.execute()
-        return str(about.get("run_id", "")), counters_of(raw)
 
     def busy(self) -> dict[str, int]:
         """How many actions each living worker holds, by incarnation."""

@@ -7,7 +7,7 @@ from typing import Any
 from executor.ledger.connection import reachable
 from executor.ledger.states import StatesLedger
 from executor.ledger.wire import written
-from executor.model.plan import Plan, Step
+from executor.model.plan import Plan, Step, format_of
 from executor.model.rollback import Choices, Chosen, RollbackRequest
 
 
@@ -25,7 +25,7 @@ class RollbackLedger(StatesLedger):
         got = self._call(
             "begin", execution, generation, plan.model_dump_json(exclude_defaults=True), json.dumps(plan.sizes()),
             json.dumps(remaining), round(timeout_s * 1000), chosen.model_dump_json(), turn,
-            *written(plan, steps),
+            format_of(steps.values()), *written(plan, steps),
         )  # fmt: skip
         return bool(got[0] == "ok")
 

@@ -8,8 +8,8 @@ from executor.ledger.connection import ledger_address, masked, reachable
 from executor.ledger.rolling_back import RollbackLedger
 from executor.ledger.wire import claim_answer, fraction_of, outcome_of, written
 from executor.model.errors import Unreachable
-from executor.model.execution import Answer, Claimed, Ended, Settled
-from executor.model.plan import Plan, Step
+from executor.model.execution import Answer, Claimed, Ended, Move, Settled
+from executor.model.plan import Plan, Step, format_of
 from executor.ports import Outlet
 
 _DISK_PATIENCE_MS = 4000
@@ -94,7 +94,8 @@ class ValkeyLedger(RollbackLedger):
         got = self._call(
             "create", execution, plan.model_dump_json(exclude_defaults=True), json.dumps(plan.sizes()), parallel,
             round(timeout_s * 1000), rollback, "" if max_failures is None else max_failures, json.dumps(inputs),
-            json.dumps(context), json.dumps(plan.devices) if len(plan.devices) > 1 else "", *written(plan, steps),
+            json.dumps(context), format_of(steps.values()), json.dumps(plan.devices) if len(plan.devices) > 1 else "",
+            *written(plan, steps),
         )  # fmt: skip
         return bool(got[0] == "ok")
 
@@ -135,8 +136,8 @@ class ValkeyLedger(RollbackLedger):
         got = self._call("cancel", execution, json.dumps(error), "rollback" if undo else "stop", sends)
         return got[0], got[1] if len(got) > 1 else ""
 
-    def overdue(self, execution: str, error: dict[str, Any]) -> bool:
-        return bool(self._call("overdue", execution, json.dumps(error))[0] == "ok")
+    def overdue(self, execution: str, error: dict[str, Any], *, term: str = "") -> bool:
+        return bool(self._call("overdue", term, execution, json.dumps(error))[0] == "ok")
 
     def forget(self, execution: str) -> None:
         """Remove everything that is kept of a finished execution; one that has not ended is left alone.
@@ -153,7 +154,12 @@ class ValkeyLedger(RollbackLedger):
                     self._forget_actions(execution, generation, names[start : start + _MANY])
                 self._forget_generation(execution, generation)
             pipe = self._client.pipeline(transaction=True)
-            pipe.unlink(*(self._key(kind, execution) for kind in ("doc", "ev", "slots", "wait", "live", "delay", "x")))
+            pipe.unlink(
+                *(
+                    self._key(kind, execution)
+                    for kind in ("doc", "ev", "slots", "wait", "live", "delay", "drainwait", "x")
+                )
+            )
             for index in ("done", "open", "deadlines"):
                 pipe.zrem(self._key(index), execution)
             pipe.execute()
@@ -179,21 +185,24 @@ class ValkeyLedger(RollbackLedger):
 
     def claim(
         self, execution: str, generation: int, actions: Sequence[str], *, holder: str, nonce: str,
-        signature: str = "",
+        signature: str = "", at: str = "",
     ) -> Claimed | Answer:  # fmt: skip
-        """May `holder` run the first of `actions` that is not final? Without a signature nothing is parked."""
-        got = self._call("claim", execution, generation, holder, nonce, signature, *actions)
+        """May `holder` run the first of `actions` that is not final? Without a signature nothing is parked.
+
+        `at` is the device whose queue delivered the message; what was moved away from there is not run.
+        """
+        got = self._call("claim", execution, generation, holder, nonce, signature, at, *actions)
         return self._secured(claim_answer(execution, generation, got))
 
     def settle(
         self, claimed: Claimed, ended: Ended, *, holder: str, nonce: str, signature: str = "",
-        following: Sequence[str] = (), next_nonce: str = "",
+        following: Sequence[str] = (), next_nonce: str = "", at: str = "",
     ) -> Settled:  # fmt: skip
         """Store how an attempt ended, for the current token only; then claim what follows in a fused message."""
         got = self._call(
             "settle", claimed.execution, claimed.generation, claimed.step.id, claimed.token, ended.status,
             outcome_of(ended), nonce, ended.effect, signature, round(ended.delay_s * 1000), holder, next_nonce,
-            len(ended.marks), *(part for mark in ended.marks.items() for part in mark), *following,
+            at, len(ended.marks), *(part for mark in ended.marks.items() for part in mark), *following,
         )  # fmt: skip
         if len(got) < 2:
             return Settled(got[0])
@@ -226,18 +235,29 @@ class ValkeyLedger(RollbackLedger):
         return self.abandon_all(execution, generation, {action: error}, wait_s=wait_s)[action]
 
     def abandon_all(
-        self, execution: str, generation: int, errors: dict[str, dict[str, Any]], *, wait_s: float
+        self, execution: str, generation: int, errors: dict[str, dict[str, Any]], *, wait_s: float, term: str = ""
     ) -> dict[str, str]:
         """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does."""
         names, became = list(errors), list[str]()
         for start in range(0, len(names), _MANY):
             flat = [part for name in names[start : start + _MANY] for part in (name, json.dumps(errors[name]))]
-            became += self._call("abandon", execution, generation, round(wait_s * 1000), *flat)[0]
+            became += self._call("abandon", term, execution, generation, round(wait_s * 1000), *flat)[1]
         return dict(zip(names, became, strict=True))
 
     def served(self, execution: str, generation: int, actions: Iterable[str]) -> None:
         self._call("served", execution, generation, *actions)
 
-    def touch(self, execution: str, generation: int, actions: Iterable[str]) -> list[str]:
+    def touch(self, execution: str, generation: int, actions: Iterable[str], *, term: str = "") -> list[str]:
         """Before messages are published again: which of these actions are still claimable."""
-        return list(self._call("touch", execution, generation, *actions)[1])
+        return list(self._call("touch", term, execution, generation, *actions)[1])
+
+    def move(self, execution: str, generation: int, moves: Iterable[Move], *, term: str = "") -> list[str]:
+        """Give messages whose device is lost to others, each whole or not at all; returns the moved actions."""
+        moved: list[str] = []
+        for one in moves:
+            for start in range(0, len(one.messages), _MANY):
+                moved += self._call(
+                    "move", term, execution, generation, one.lost, one.to, one.reason,
+                    "" if one.error is None else json.dumps(one.error), json.dumps(one.messages[start : start + _MANY]),
+                )[1]  # fmt: skip
+        return moved

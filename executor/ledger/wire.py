@@ -82,8 +82,10 @@ def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | A
     """The reply of a script that claims."""
     if got[0] != "run":
         return Answer(got[0], got[1] if len(got) > 1 else "", got[2] if len(got) > 2 else "")
-    _, _, token, attempt, mode, spec, strategy, inputs, context, reads, about, undo, undo_fallback, now = got
+    _, _, token, attempt, mode, spec, strategy, inputs, context, reads, about, undo, undo_fallback, now, device = got
     step = Step.model_validate_json(spec)
+    if device != step.device:
+        step = step.model_copy(update={"device": device})
     undone: dict[str, Any] = {}
     if step.undoes is not None:
         outcome = json.loads(about[0]) if about[0] else {}

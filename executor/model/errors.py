@@ -15,6 +15,7 @@ RexError
 │   ├── DeviceTaken          a living worker with another store serves a device of that id
 │   ├── IncompatibleVersion  its release is too far from that of the cluster
 │   └── DeclaredDead         it was declared dead: it has to start anew
+├── Deposed                  another watchdog leads since; what its former leader still wanted was not done
 ├── SettingsInvalid          a setting is unknown or wrong
 └── ActionError              an action failed; carries what retry and rollback decide by
     ├── ActionTimedOut       the attempt's deadline passed
@@ -124,6 +125,13 @@ class LedgerFull(LedgerTrouble):
 
 class NoDevice(RexError):
     """No living device can do what is asked, and one may come; says what there is."""
+
+
+class Deposed(RexError):
+    """Another watchdog leads since; what its former leader still wanted was not done."""
+
+    def __init__(self) -> None:
+        super().__init__("another coordinator leads the watchdogs now")
 
 
 class UnknownExecution(RexError):

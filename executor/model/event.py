@@ -65,6 +65,11 @@ def _of_actions(prefix: str, what: str, subject: Mapping[str, str]) -> tuple[Eve
             f"The worker that ran {what} is gone; another takes over.",
             {**subject, **_ERROR},
         ),
+        Event(
+            f"{prefix}:moved",
+            f"{_upper(what)} goes to another device, as its own is lost or drained.",
+            {**subject, "from": "the device that it was on", "to": "the other one", "reason": "text"},
+        ),
         Event(f"{prefix}:completed", f"{_upper(what)} succeeded.", {**subject, **_LAST}),
         Event(f"{prefix}:failed", f"{_upper(what)} failed or timed out, for good.", {**subject, **_LAST}),
         Event(f"{prefix}:skipped", f"{_upper(what)} had nothing to do.", {**subject, **_LAST}),
@@ -141,6 +146,11 @@ EVENTS: tuple[Event, ...] = (
         {"generation": "0 forward, 1 back", "stage": "from 0", "actions": "how many it has"},
     ),
     *_of_actions("execution:action", "an action", _ACTION),
+    Event(
+        "distributed:device:failed",
+        "A device was lost, and something of this execution goes on without it; once for each of them.",
+        {"deviceId": "the device", **_ERROR},
+    ),
     Event(
         "execution:stopping",
         "No action begins any more; what runs is ended, or left to finish.",

@@ -1,7 +1,7 @@
 """States of executions and actions, and what the ledger answers."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -109,7 +109,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Every other answer to a claim: done, failed, cancelled, park, wait, early, unknown, fenced."""
+    """Every other answer to a claim: done, failed, cancelled, park, wait, early, moved, unknown, fenced."""
 
     kind: str
     action: str = ""
@@ -151,6 +151,34 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """Which workers have not renewed for long, by the server's clock."""
+
+    run_id: str
+    """Which run of the server this is."""
+    now_ms: int
+    silent: Mapping[str, int]
+    """When each of them renewed last, by incarnation; the future means that the clock was put back."""
+    counted: Mapping[str, int]
+    """Renewal counters of all workers of the previous release, which tell no times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Messages of an open stage that go to another device."""
+
+    lost: str
+    """Where they were."""
+    to: str
+    messages: tuple[tuple[str, ...], ...]
+    """The actions of each that have not ended, in order."""
+    reason: str
+    """For people."""
+    error: dict[str, Any] | None = None
+    """What became of the device; None: it lives, and is drained."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenStage:
     """The stage that an execution is at, with actions that have not ended."""
 
@@ -158,6 +186,8 @@ class OpenStage:
     number: int
     opened_ms: int
     """When it was opened, by the server's clock."""
+    moves: int = 0
+    """How often something of the execution was moved to another device."""
 
 
 READ = ("status", "outcome", "device", "attempt")

@@ -85,6 +85,8 @@ class WayBack(Frozen):
     """Whether what was declared may run again when nobody knows whether it ran."""
     timeout_s: float = 30.0
     retry: RetryRule = RetryRule()
+    reach: bool = False
+    """Another device can take it back as well."""
 
 
 class Fallback(Frozen):
@@ -212,6 +214,16 @@ def action_task_id(execution: str, generation: int, step: str) -> str:
     return str(uuid.uuid5(_IDS, f"{execution}|{generation}|{step}"))
 
 
+def format_of(steps: Iterable[Step]) -> int:
+    """The oldest format of an execution with these steps: 2 where a worker of the release before cannot read them."""
+    new = any(
+        step.movable or step.reach or step.placed or step.capabilities or step.fan_out is not None
+        or step.way_back.reach or (step.fallback is not None and step.fallback.way_back.reach)
+        for step in steps
+    )  # fmt: skip
+    return 2 if new else 1
+
+
 def group(steps: Iterable[Step], name: str = "", verify: Iterable[str] = ()) -> Stage:
     """Steps side by side, one message each."""
     listed = list(steps)
@@ -234,14 +246,21 @@ def sequence(steps: Sequence[Step], *, length: int, fuse: bool, name: str = "") 
     for start in range(0, len(steps), length):
         messages: list[list[str]] = []
         queues: list[str] = []
+        before = steps[start]
         for step in steps[start : start + length]:
-            if fuse and queues and queues[-1] == step.device:
+            # what is fused goes to another device whole, or not at all
+            if fuse and queues and queues[-1] == step.device and _moves_as(before) == _moves_as(step):
                 messages[-1].append(step.id)
             else:
                 messages.append([step.id])
                 queues.append(step.device)
+            before = step
         stages.append(Stage(kind="sequence", name=name, messages=tuple(map(tuple, messages)), queues=tuple(queues)))
     return stages
+
+
+def _moves_as(step: Step) -> tuple[bool, bool]:
+    return step.movable, step.reach
 
 
 def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
@@ -258,7 +277,8 @@ def rules(plan: Plan, steps: dict[str, Step]) -> dict[str, dict[str, Any]]:
                 "rf": list(reads.fan_outs) or None,
                 "n": [[*need, *([True] if need[0] in plan.fan_outs else [])] for need in step.needs] or None,
                 "u": step.undoes,
-                "w": "undo_fallback" if step.of_fallback else None, "o": step.unless,
+                "w": "undo_fallback" if step.of_fallback else None, "o": step.unless, "m": step.movable or None,
+                "re": step.reach or None,
             }  # fmt: skip
             if fan_out is not None:
                 rule |= {"of": fan_out.of, "k": fan_out.at_once or None, "b": fan_out.bearable}

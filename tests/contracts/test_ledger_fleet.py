@@ -2,14 +2,15 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from support.ledgers import WRONG, AnyLedger, Tried, in_group, step
 from support.waiting import wait_until
 
 from executor.model.device import Announcement
-from executor.model.errors import DeclaredDead
-from executor.model.execution import Claimed
+from executor.model.errors import DeclaredDead, Deposed
+from executor.model.execution import Claimed, Move
 
 
 def taken_from(ledger: AnyLedger, holder: str, action: str = "a", *, sure: bool = True) -> str:
@@ -81,9 +82,16 @@ def test_what_a_fenced_worker_says_does_not_count(ledger: AnyLedger) -> None:
 def test_the_pulse_tells_which_run_of_the_server_it_is_of(ledger: AnyLedger) -> None:
     ledger.register("w1", Announcement(devices=()))
     ledger.renew("w1", [])
-    run_id, counters = ledger.pulse()
-    assert counters == ledger.counters() == {"w1": 1}
-    assert run_id == ledger.server()["run_id"]
+    pulse = ledger.pulse(60)
+    assert (pulse.silent, pulse.counted) == ({}, {})
+    assert pulse.run_id == ledger.server()["run_id"]
+    assert abs(pulse.now_ms - ledger.now_ms()) < 5000
+    silent = wait_until(lambda: ledger.pulse(0.001).silent, description="a millisecond has passed")
+    assert list(silent) == ["w1"]
+    assert ledger.renew("w1", []) is not None
+    assert ledger.pulse(60).silent == {}
+    ledger.fence("w1")
+    assert ledger.pulse(0).silent == {}
 
 
 def test_renewal_tells_what_must_stop(ledger: AnyLedger) -> None:
@@ -207,10 +215,35 @@ def test_an_event_ends_the_wait_for_it(ledger: AnyLedger) -> None:
 
 
 def test_one_leads(ledger: AnyLedger) -> None:
-    assert ledger.lead("c1", 60)
-    assert ledger.lead("c1", 0.001)
-    wait_until(lambda: ledger.lead("c2", 60), description="the lead is free")
-    assert not ledger.lead("c1", 60)
+    first = ledger.lead("c1", 60)
+    assert first
+    assert ledger.lead("c1", 0.001) == first
+    second = wait_until(lambda: ledger.lead("c2", 60), description="the lead is free")
+    assert int(second) == int(first) + 1
+    assert ledger.lead("c1", 60) == ""
+
+
+def test_what_a_former_leader_still_wants_is_refused(ledger: AnyLedger) -> None:
+    """Each act that only the leader may do, and the same act of the new leader is done."""
+    ledger.register("w1", Announcement(devices=()))
+    tried = Tried(ledger).start(in_group([step("a", movable=True), step("b")]), timeout_s=0.0)
+    tried.claim("b")
+    old = ledger.lead("c1", 0.001)
+    new = wait_until(lambda: ledger.lead("c2", 60), description="the lead is free")
+    acts: dict[str, Callable[[str], object]] = {
+        "fence": lambda term: ledger.fence("w1", term=term),
+        "expire": lambda term: ledger.expire("w1", ("E1", 0, "b"), sure=True, error=WRONG, term=term),
+        "abandon": lambda term: ledger.abandon_all("E1", 0, {"a": WRONG}, wait_s=9, term=term),
+        "move": lambda term: ledger.move("E1", 0, [Move("edge-1", "edge-2", (("a",),), "lost")], term=term),
+        "touch": lambda term: ledger.touch("E1", 0, ["a"], term=term),
+        "overdue": lambda term: ledger.overdue("E1", WRONG, term=term),
+    }
+    for name, act in acts.items():
+        before = (tried.row("a"), tried.row("b"), tried.state, ledger.to_sweep())
+        with pytest.raises(Deposed):
+            act(old)
+        assert (tried.row("a"), tried.row("b"), tried.state, ledger.to_sweep()) == before, name
+        assert act(new), name
 
 
 def test_the_ledger_tells_of_itself(ledger: AnyLedger) -> None:

@@ -23,10 +23,10 @@ from hypothesis.stateful import (
 from support.ledgers import CHOSEN, WRONG
 from support.plans import plans
 from support.server import Server
-from support.twins import QUESTIONS, Invariants, Twins, finish
+from support.twins import PLACES, QUESTIONS, Invariants, Twins, finish
 
 from executor.model.device import Announcement, Vitals
-from executor.model.execution import FINAL, TERMINAL, Claimed, Ended
+from executor.model.execution import FINAL, TERMINAL, Claimed, Ended, Move
 from executor.model.plan import Plan, Step
 from executor.model.rollback import Choices, RollbackRequest
 
@@ -123,6 +123,7 @@ class LedgerModel(RuleBasedStateMachine):
     def claim(self, chance: int, holder: str, current: bool, parks: bool) -> None:
         execution, generation, actions = self.a_message(chance, current=current)
         more = {"holder": holder, "nonce": self.fresh(), "signature": "the message" if parks else ""}
+        more["at"] = ("", *PLACES)[chance // 13 % 4]
         self.claims.append(((execution, generation, actions), more))
         self.got(holder, self.twins.call("claim", execution, generation, actions, **more))
 
@@ -167,6 +168,7 @@ class LedgerModel(RuleBasedStateMachine):
         error = WRONG if status in ("failed", "retry", "timed_out") else None
         ended = Ended(status, error=error, effect=effect, delay_s=delay_s, marks={"degraded": "1"} if keep else {})
         more = {"holder": holder, "nonce": self.fresh(), "signature": "again", "next_nonce": self.fresh()}
+        more["at"] = ("", claimed.step.device)[chance // 13 % 2]
         self.settled.append(((claimed, ended), {**more, "following": following}))
         self.got(holder, self.twins.call("settle", claimed, ended, **more, following=following).following)
 
@@ -230,6 +232,23 @@ class LedgerModel(RuleBasedStateMachine):
     def abandon(self, chance: int, wait_s: float) -> None:
         execution, generation, actions = self.a_message(chance)
         self.twins.call("abandon_all", execution, generation, dict.fromkeys(actions, WRONG), wait_s=wait_s)
+
+    @rule(chance=CHANCE, to=st.sampled_from(PLACES), alone=st.booleans())
+    def move(self, chance: int, to: str, alone: bool) -> None:
+        """A message whose device is lost, or all of its stage, go to another device; now and then to the wrong one."""
+        x = self.an_execution(chance)
+        execution, generation, actions = self.a_message(chance)
+        stages = x.generations[generation].plan.stages
+        messages = [tuple(actions)] if alone or not stages else list(stages[x.number("stage") % len(stages)].messages)
+        known = x.known(generation, messages[0][0])
+        lost = x.device(generation, messages[0][0]) if known and chance % 5 else "d3"
+        one = Move(lost, to, tuple(messages), "it is lost", WRONG if chance % 2 else None)
+        self.twins.call("move", execution, generation, [one])
+        self.twins.call("moved_to", execution, generation, actions)
+
+    @rule(device=st.sampled_from(PLACES), undo=st.booleans())
+    def drain(self, device: str, undo: bool) -> None:
+        self.twins.drain(device, undo=undo)
 
     @rule(chance=CHANCE)
     def touch(self, chance: int) -> None:

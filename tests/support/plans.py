@@ -34,6 +34,8 @@ def one_step(draw: st.DrawFn, name: str, earlier: list[str], fanned: list[str], 
         timeout_s=draw(st.sampled_from([0.5, 30.0])),
         needs=tuple((name, draw(st.booleans())) for name in wanted),
         reads=Reads(actions=read, fan_outs=read),
+        movable=draw(st.sampled_from([True, True, False])),
+        reach=draw(st.booleans()),
         **({} if forward else draw(undoing(earlier))),
     )
 

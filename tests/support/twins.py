@@ -14,6 +14,7 @@ from executor.model.plan import Plan
 from support.ledgers import CHOSEN, WRONG
 from support.server import Server
 
+PLACES = ("d1", "d2", "d3")
 QUESTIONS = ("q1", "q2")
 """Keys under which a coordinator is asked."""
 
@@ -59,6 +60,16 @@ class Twins:
         assert self.outlets[0].items == self.outlets[1].items
         return answers[0]
 
+    def drain(self, device: str, *, undo: bool = False) -> None:
+        """A person drains a device, or ends that."""
+        key = self.valkey._key("drained")
+        if undo:
+            self.memory._store.drained.pop(device, None)
+            self.client.hdel(key, device)
+        else:
+            self.memory._store.drained[device] = "{}"
+            self.client.hset(key, device, "{}")
+
     def sent(self) -> list[Outgoing]:
         items = list(self.outlets[0].items)
         for outlet in self.outlets:
@@ -76,7 +87,8 @@ class Twins:
             pipe.zrange(key(index), 0, -1, withscores=True)
         pipe.smembers(key("sweep"))
         pipe.hgetall(key("W"))
-        scores, entries, park, *indexes, sweep, renewals = pipe.execute()
+        pipe.zrange(key("seen"), 0, -1, withscores=True)
+        scores, entries, park, *indexes, sweep, renewals, seen = pipe.execute()
         assert {name: int(due) for name, due in scores} == {name: e.due for name, e in store.outbox.items()}
         wanted = {name: (e.number, json.loads(e.text)) for name, e in store.outbox.items()}
         found = {
@@ -88,6 +100,10 @@ class Twins:
             assert {name: int(score) for name, score in found} == kept
         assert sweep == store.to_sweep
         assert {name: int(count) for name, count in renewals.items()} == store.renewals
+        assert {name: int(at) for name, at in seen} == store.seen
+        for device in PLACES:
+            noted = {"|".join(map(str, place)) for place in store.drainpark.get(device, ())}
+            assert client.smembers(key("drainpark", device)) == noted
         for name in QUESTIONS:
             answers = client.lrange(key("reply", name), 0, -1)
             assert answers == ([store.replies[name]] if name in store.replies else [])
@@ -134,14 +150,14 @@ class Twins:
         key = self.valkey._key
         pipe = self.client.pipeline(transaction=False)
         pipe.hgetall(key("x", x.id))
-        for kind in ("live", "delay", "slots"):
+        for kind in ("live", "delay", "slots", "drainwait"):
             pipe.smembers(key(kind, x.id))
         pipe.lrange(key("wait", x.id), 0, -1)
-        head, live, delayed, slots, queue = pipe.execute()
+        head, live, delayed, slots, drain_waits, queue = pipe.execute()
         assert {k: v for k, v in head.items() if v != ""} == {k: v for k, v in x.fields.items() if v != ""}
         assert live == {f"{g}|{a}" for g, a in x.live}
         assert delayed == {f"{g}|{a}" for g, a in x.delayed}
-        assert (slots, queue) == (x.slots, x.queue)
+        assert (slots, drain_waits, queue) == (x.slots, x.drain_waits, x.queue)
         for number, generation in enumerate(x.generations):
             rows = self.valkey.actions(x.id, number, generation.specs)
             assert rows == {name: generation.actions.get(name, {}) for name in generation.specs}
@@ -311,7 +327,8 @@ class Invariants:
             if status == "waiting":
                 assert f"p:{x.id}|{x.current}|{name}" in self._store.outbox
                 assert (x.current, name) not in parked
-            if (x.current, name) in parked and status == "ready":
+            drained = any((x.id, x.current, name) in noted for noted in self._store.drainpark.values())
+            if (x.current, name) in parked and status == "ready" and not drained:
                 self._check_waits(x, name)
 
     def _check_waits(self, x: Execution, name: str) -> None:
@@ -328,6 +345,8 @@ class Invariants:
 def finish(twins: Twins, execution: str, fresh: Callable[[], str]) -> None:
     """Carry an execution to its end, as workers and coordinators would with every message lost."""
     x = twins.memory._store.executions[execution]
+    for device in PLACES:
+        twins.drain(device, undo=True)
     for _ in range(200):
         if x.state in TERMINAL:
             return

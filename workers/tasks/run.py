@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 
+from config.queues import device_of
 from executor.canvas import parked_message, shown_arguments, shown_name
 from executor.model.execution import Claimed, Ended
 from executor.model.plan import action_task_id
@@ -28,6 +29,8 @@ class CeleryMessage:
         self._execution = execution
         self._generation = generation
         self._fused = len(actions) > 1
+        delivered_by = (task.request.delivery_info or {}).get("routing_key") or ""
+        self.at = device_of(delivered_by) or ""
 
     def signature(self, actions: Sequence[str], attempt: int | None = None) -> str:
         """Itself as JSON with these actions left; keeps chain, chord, links and id."""

@@ -1,7 +1,8 @@
--- Nobody serves the devices of actions that could run. ARGV: E, G, wait in ms, then A, error, ...
+-- Nobody serves the devices of actions that could run. ARGV: term, E, G, wait in ms, then A, error, ...
 -- Answers for each: waiting (said once in an event), failed when the wait is over, or noop. A rollback waits as long as it
 -- may take at all (overdue.lua).
-local E, G, wait = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local E, G, wait = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if deposed(ARGV[1]) then return answer('deposed') end
 local x = load(E)
 
 local function abandon(A, error)
@@ -13,7 +14,8 @@ local function abandon(A, error)
   if not v[2] then
     redis.call('HSET', name, 'unserved', NOW)
     if G > 0 then
-      redis.call('HSET', key('x', E), 'rb_waits', 1, 'waiting_for', 'a worker for device ' .. rule.d .. ', to take back ' .. A)
+      redis.call('HSET', key('x', E), 'rb_waits', 1, 'waiting_for',
+        'a worker for device ' .. device_of(x, G, A, rule) .. ', to take back ' .. A)
     end
     emit(E, action_event(G, 'waiting'), '"action":' .. q(A) .. ',"error":' .. error)
     return 'waiting'
@@ -31,5 +33,5 @@ local function abandon(A, error)
 end
 
 local became = {}
-for i = 4, #ARGV, 2 do became[#became + 1] = abandon(ARGV[i], ARGV[i + 1]) end
-return answer(became)
+for i = 5, #ARGV, 2 do became[#became + 1] = abandon(ARGV[i], ARGV[i + 1]) end
+return answer('ok', became)

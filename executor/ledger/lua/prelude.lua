@@ -3,7 +3,7 @@
 -- Every script answers {answer, {id, entry, id, entry, ...}}: the second part is what the caller sends now.
 
 local P = KEYS[1]
-local FORMAT = 1
+local FORMAT = 2         -- of an execution; this release reads it and the one before
 local IDLE = 1000        -- who sends looks at least so often; what is due sooner wakes him
 local RESEND = 2000      -- a control message is sent again until its own script strikes it out
 local TAKEOVERS = 5      -- a poison action that kills its worker each time ends here
@@ -86,6 +86,14 @@ end
 local function rule_of(E, G, A)
   local raw = redis.call('HGET', key('rule', E, G), A)
   return raw and cjson.decode(raw)
+end
+
+-- The device of an action: where it was moved, else where its plan has it.
+local function device_of(x, G, A, rule) return redis.call('HGET', key('a', x.id, G, A), 'at') or rule.d end
+
+-- Acts that only the leading watchdog may do carry the number of its term; '' is nobody's term, and always may.
+local function deposed(term)
+  return term ~= '' and redis.call('GET', key('lead', 'n')) ~= term
 end
 
 local function conclude_later(x)
@@ -248,7 +256,10 @@ local function stop(x, mode, outcome, error)
     redis.call('HDEL', key('park'), x.id .. '|' .. x.gen .. '|' .. A)
     redis.call('SREM', key('slots', x.id), A)
   end
-  redis.call('DEL', key('wait', x.id))
+  for _, A in ipairs(redis.call('SMEMBERS', key('drainwait', x.id))) do  -- they never began
+    redis.call('HDEL', key('park'), x.id .. '|0|' .. A)
+  end
+  redis.call('DEL', key('wait', x.id), key('drainwait', x.id))
   for _, of in ipairs(fan_outs(x.id, x.gen)) do
     for _, A in ipairs(redis.call('LRANGE', key('winwait', x.id, x.gen, of), 0, -1)) do
       redis.call('HDEL', key('park'), x.id .. '|' .. x.gen .. '|' .. A)
@@ -328,12 +339,13 @@ local function row_of(x, B)
 end
 
 -- One action for a worker: run, or why not. Answers nil where the action is final already and the next may be asked.
-local function claim_one(x, G, A, holder, nonce, signature)
+-- at: the device whose queue delivered the message; '' where nobody knows.
+local function claim_one(x, G, A, holder, nonce, signature, at)
   local name = key('a', x.id, G, A)
   local rule = rule_of(x.id, G, A)
   if not rule then return { 'unknown', A } end
   local v = redis.call('HMGET', name, 'status', 'nonce', 'token', 'attempt', 'mode', 'takeovers', 'outcome', 'fatal', 'ord',
-    'holder', 'probe', 'undo', 'unserved', 'undo_fallback')
+    'holder', 'probe', 'undo', 'unserved', 'undo_fallback', 'at')
   local status = v[1] or 'ready'
   if FINAL[status] then
     if v[8] then return { 'failed', A, v[7] or '{}' } end
@@ -347,6 +359,8 @@ local function claim_one(x, G, A, holder, nonce, signature)
     return { 'cancelled', A }
   end
   if rule.s ~= x.stage then return { 'unknown', A } end
+  local device = v[15] or rule.d
+  if at ~= '' and at ~= device then return { 'moved', A, device } end
   if rule.p then
     local before = redis.call('HGET', key('a', x.id, G, rule.p), 'status')
     if not (before and FINAL[before]) then return { 'early', A } end
@@ -370,6 +384,15 @@ local function claim_one(x, G, A, holder, nonce, signature)
       finish(x, G, A, 'skipped', '"reason":' .. q('restored with ' .. rule.o), nil)
       return nil
     end
+    if G == 0 and attempt == 0 and redis.call('HEXISTS', key('drained'), device) == 1 then
+      if signature == '' then return { 'signature', A } end
+      redis.call('HSET', key('park'), x.id .. '|' .. G .. '|' .. A, signature)
+      redis.call('SADD', key('drainpark', device), x.id .. '|' .. G .. '|' .. A)
+      redis.call('SADD', key('drainwait', x.id), A)
+      if redis.call('SREM', key('slots', x.id), A) == 1 then wake(x) end
+      if rule.k then pass_on(x, G, rule.of, A) end
+      return { 'park', A, 'drained' }
+    end
     -- its place in the window comes first: who holds a slot runs, and so nobody holds one and waits for a place
     if rule.k and not has_place(x, G, A, rule) then
       if signature == '' then return { 'signature', A } end
@@ -392,7 +415,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
     if mode == 'execute' or attempt == 0 then attempt = attempt + 1 end
     token = attempt .. ':' .. nonce
     redis.call('HSET', name, 'status', 'running', 'nonce', nonce, 'token', token, 'attempt', attempt, 'mode', mode,
-      'holder', holder, 'device', rule.d, 'deadline', NOW + rule.t)
+      'holder', holder, 'device', device, 'deadline', NOW + rule.t)
     if v[11] or v[13] then redis.call('HDEL', name, 'probe', 'unserved') end
     if v[13] and G > 0 then redis.call('HDEL', key('x', x.id), 'rb_waits', 'waiting_for') end  -- who else waits says so again
     if not v[9] then
@@ -400,7 +423,7 @@ local function claim_one(x, G, A, holder, nonce, signature)
     end
     redis.call('SADD', key('live', x.id), G .. '|' .. A)
     redis.call('SADD', key('L', holder), x.id .. '|' .. G .. '|' .. A)
-    emit(x.id, action_event(G, 'started'), '"action":' .. q(A) .. ',"device":' .. q(rule.d) .. ',"attempt":' .. attempt ..
+    emit(x.id, action_event(G, 'started'), '"action":' .. q(A) .. ',"device":' .. q(device) .. ',"attempt":' .. attempt ..
       ',"mode":' .. q(mode))
   end
   local reads = {}
@@ -413,13 +436,13 @@ local function claim_one(x, G, A, holder, nonce, signature)
   local given = redis.call('HMGET', key('x', x.id), 'strategy', rule.i and 'inputs' or 'none', rule.c and 'context' or 'none')
   return { 'run', A, token, tostring(attempt), mode, redis.call('HGET', key('spec', x.id, G), A), given[1] or '',
     given[2] or '', given[3] or '', reads, { about[1] or '', about[2] or '', about[3] or '' },
-    v[12] or '', v[14] or '', tostring(NOW) }
+    v[12] or '', v[14] or '', tostring(NOW), device }
 end
 
 -- The first action of a message that is not final yet.
-local function claim_first(x, G, holder, nonce, signature, actions)
+local function claim_first(x, G, holder, nonce, signature, at, actions)
   for _, A in ipairs(actions) do
-    local got = claim_one(x, G, A, holder, nonce, signature)
+    local got = claim_one(x, G, A, holder, nonce, signature, at)
     if got then return got end
   end
   return { 'done' }

@@ -20,7 +20,7 @@ for i = 6, #ARGV do
     if of then redis.call('HINCRBY', key('fan', E, 0), of .. ':failed', -1) end
   end
   redis.call('HDEL', name, 'outcome', 'fatal', 'finished', 'settled', 'settlement', 'probe', 'attempt', 'takeovers', 'unserved',
-    'borne')
+    'borne', 'at')
   redis.call('HSET', name, 'status', 'ready', 'token', '', 'nonce', '', 'since', NOW)
   if broken then redis.call('HSET', name, 'probe', 1) end
 end

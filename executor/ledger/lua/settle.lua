@@ -1,13 +1,14 @@
 -- Store how an attempt ended, only for the current token; then, for a fused message, claim what follows.
 -- ARGV: E, G, A, token, status, outcome, nonce, effect, signature, delay in ms, holder, next nonce,
--- number of marks (fields to keep with the action), then field, value, ..., then what follows: A, ...
+-- device whose queue delivered the message or '', number of marks (fields to keep with the action), then field, value,
+-- ..., then what follows: A, ...
 -- status: a final one, or "retry". outcome: the inside of a JSON object.
 local E, G, A, token, status, outcome = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local nonce, effect, signature, holder = ARGV[7], ARGV[8], ARGV[9], ARGV[11]
 local x = load(E)
 if not x then return answer('stale') end
 local name = key('a', E, G, A)
-local marks = 13 + 2 * tonumber(ARGV[13])
+local marks = 14 + 2 * tonumber(ARGV[14])
 local v = redis.call('HMGET', name, 'token', 'settled', 'settlement', 'effect', 'attempt', 'status', 'holder')
 local verdict
 if v[2] == nonce then
@@ -16,7 +17,7 @@ elseif v[1] ~= token or token == '' or v[6] ~= 'running' then
   return answer('stale')
 else
   redis.call('HSET', name, 'effect', worst(v[4], effect), 'settled', nonce)
-  for i = 14, marks, 2 do redis.call('HSET', name, ARGV[i], ARGV[i + 1]) end
+  for i = 15, marks, 2 do redis.call('HSET', name, ARGV[i], ARGV[i + 1]) end
   local error = string.match(outcome, '^"error":(.*)$') or 'null'
   if error ~= 'null' then redis.call('HSET', name, 'last_error', error) end
   if status == 'retry' and is_open(x, G) then
@@ -45,6 +46,6 @@ if verdict == 'ok' and #ARGV > marks then
   local actions = {}
   for i = marks + 1, #ARGV do actions[#actions + 1] = ARGV[i] end
   if redis.call('ZSCORE', key('fenced'), holder) then return { { 'ok', { 'fenced' } }, SEND } end
-  return { { 'ok', claim_first(load(E), G, holder, ARGV[12], '', actions) }, SEND }
+  return { { 'ok', claim_first(load(E), G, holder, ARGV[12], '', ARGV[13], actions) }, SEND }
 end
 return answer(verdict)

@@ -17,7 +17,7 @@ class MemoryActions(MemoryStates):
 
     def claim(
         self, execution: str, generation: int, actions: Sequence[str], *, holder: str, nonce: str,
-        signature: str = "",
+        signature: str = "", at: str = "",
     ) -> Claimed | Answer:  # fmt: skip
         """May `holder` run the first of `actions` that is not final? Without a signature nothing is parked."""
         with self._step() as do:
@@ -32,11 +32,11 @@ class MemoryActions(MemoryStates):
                     return Answer("signature", first)
                 do.post_message(x, generation, first, signature, do.now + 5000, now=False)
                 return Answer("park", first, "it needs a newer worker")
-            return do.claim_first(Asking(x, generation, holder, nonce, signature), actions)
+            return do.claim_first(Asking(x, generation, holder, nonce, signature, at), actions)
 
     def settle(
         self, claimed: Claimed, ended: Ended, *, holder: str, nonce: str, signature: str = "",
-        following: Sequence[str] = (), next_nonce: str = "",
+        following: Sequence[str] = (), next_nonce: str = "", at: str = "",
     ) -> Settled:  # fmt: skip
         """Store how an attempt ended, for the current token only; then claim what follows in a fused message."""
         outcome = outcome_of(ended)
@@ -53,7 +53,8 @@ class MemoryActions(MemoryStates):
                 return Settled(fields["settlement"])
             if holder in self._store.fenced:
                 return Settled("ok", Answer("fenced"))
-            return Settled("ok", do.claim_first(Asking(x, claimed.generation, holder, next_nonce, ""), following))
+            asking = Asking(x, claimed.generation, holder, next_nonce, "", at)
+            return Settled("ok", do.claim_first(asking, following))
 
     def _settle(self, x: Execution, claimed: Claimed, ended: Ended, outcome: str, signature: str) -> str:
         do, generation, action = self._moves, claimed.generation, claimed.step.id
@@ -115,10 +116,10 @@ class MemoryActions(MemoryStates):
         return self.abandon_all(execution, generation, {action: error}, wait_s=wait_s)[action]
 
     def abandon_all(
-        self, execution: str, generation: int, errors: dict[str, dict[str, Any]], *, wait_s: float
+        self, execution: str, generation: int, errors: dict[str, dict[str, Any]], *, wait_s: float, term: str = ""
     ) -> dict[str, str]:
         """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does."""
-        with self._step():
+        with self._step(term):
             return {
                 action: self._abandon((execution, generation, action), round(wait_s * 1000), json.dumps(error))
                 for action, error in errors.items()
@@ -135,7 +136,7 @@ class MemoryActions(MemoryStates):
         if "unserved" not in fields:
             fields["unserved"] = str(do.now)
             if generation > 0:
-                device = x.rule(generation, action)["d"]
+                device = x.device(generation, action)
                 x.put(rb_waits=1, waiting_for=f"a worker for device {device}, to take back {action}")
             do.emit_action(x, generation, "waiting", '"error":' + told, action=action)
             return "waiting"
@@ -161,9 +162,9 @@ class MemoryActions(MemoryStates):
                 if x is not None and x.known(generation, action):
                     x.action(generation, action).pop("unserved", None)
 
-    def touch(self, execution: str, generation: int, actions: Iterable[str]) -> list[str]:
+    def touch(self, execution: str, generation: int, actions: Iterable[str], *, term: str = "") -> list[str]:
         """Before messages are published again: which of these actions are still claimable."""
-        with self._step() as do:
+        with self._step(term) as do:
             x = self._store.executions.get(execution)
             if x is None or not x.is_open(generation):
                 return []

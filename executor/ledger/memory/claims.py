@@ -21,6 +21,8 @@ class Asking:
     nonce: str
     signature: str
     """The message itself, to be parked; without it the answer is that it is needed."""
+    at: str = ""
+    """The device whose queue delivered it; empty where nobody knows."""
 
 
 class Claims(Moves):
@@ -55,6 +57,9 @@ class Claims(Moves):
             return Answer("cancelled", action)
         if rule["s"] != x.number("stage"):
             return Answer("unknown", action)
+        device = x.device(ask.generation, action)
+        if ask.at not in ("", device):
+            return Answer("moved", action, device)
         if "p" in rule and x.action(ask.generation, rule["p"]).get("status") not in FINAL:
             return Answer("early", action)
         return Answer("wait", action) if fields.get("status") == "waiting" else None
@@ -93,6 +98,9 @@ class Claims(Moves):
             if fields["nonce"] != ask.nonce:
                 return self._park(ask, action, "it runs elsewhere", [])
             return self._claimed(x, ask.generation, action)  # the first answer was lost on its way
+        device = x.device(ask.generation, action)
+        if ask.generation == 0 and "attempt" not in fields and device in self.store.drained:
+            return self._park_drained(ask, action, device)
         rule = x.rule(ask.generation, action)
         # its place in the window comes first: who holds a slot runs, and so nobody holds one and waits for a place
         if "k" in rule:
@@ -119,9 +127,20 @@ class Claims(Moves):
         self.store.parked[place] = ask.signature
         return Answer("park", action, reason)
 
+    def _park_drained(self, ask: Asking, action: str, device: str) -> Answer:
+        answer = self._park(ask, action, "drained", [])
+        if answer.kind == "park":
+            self.store.drainpark[device].add((ask.x.id, ask.generation, action))
+            ask.x.drain_waits.add(action)
+            if action in ask.x.slots:
+                ask.x.slots.discard(action)
+                self.wake(ask.x)
+            self.pass_on(ask.x, ask.generation, ask.x.rule(ask.generation, action).get("of", ""), action)
+        return answer
+
     def _begin(self, ask: Asking, action: str) -> None:
         x, generation, nonce, holder = ask.x, ask.generation, ask.nonce, ask.holder
-        fields, rule = x.action(generation, action), x.rule(generation, action)
+        fields, rule, device = x.action(generation, action), x.rule(generation, action), x.device(generation, action)
         mode = "probe" if fields.pop("probe", None) else "execute"
         if fields.pop("unserved", None) and generation > 0:
             x.drop("rb_waits", "waiting_for")  # who else waits says so again
@@ -130,14 +149,14 @@ class Claims(Moves):
             attempt += 1
         fields.update(
             status="running", nonce=nonce, token=f"{attempt}:{nonce}", attempt=str(attempt), mode=mode, holder=holder,
-            device=rule["d"], deadline=str(self.now + rule["t"]),
+            device=device, deadline=str(self.now + rule["t"]),
         )  # fmt: skip
         if "ord" not in fields:
             x.put(ord=x.number("ord") + 1)
             fields.update(started=str(self.now), ord=x.fields["ord"])
         x.live.add((generation, action))
         self.store.leases[holder].add((x.id, generation, action))
-        self.emit_action(x, generation, "started", action=action, device=rule["d"], attempt=attempt, mode=mode)
+        self.emit_action(x, generation, "started", action=action, device=device, attempt=attempt, mode=mode)
 
     def _claimed(self, x: Execution, generation: int, action: str) -> Claimed | Answer:
         fields, rule = x.action(generation, action), x.rule(generation, action)
@@ -153,6 +172,6 @@ class Claims(Moves):
             "run", action, fields["token"], fields["attempt"], fields["mode"],
             x.generations[generation].specs[action], x.fields["strategy"], x.fields["inputs"] if "i" in rule else "",
             x.fields["context"] if "c" in rule else "", reads, about, fields.get("undo", ""),
-            fields.get("undo_fallback", ""), str(self.now),
+            fields.get("undo_fallback", ""), str(self.now), x.device(generation, action),
         ]  # fmt: skip
         return claim_answer(x.id, generation, got)

@@ -10,7 +10,8 @@ from executor.ledger.memory.devices import MemoryDevices
 from executor.ledger.memory.moves import FENCED_MS, RESEND_MS, TAKEOVERS, publication_ms, worst
 from executor.ledger.wire import Lease, outgoing, registered, vitals_text
 from executor.model.device import Announcement, Owner, Vitals
-from executor.model.execution import Claimed, Outgoing
+from executor.model.errors import Deposed
+from executor.model.execution import Claimed, Outgoing, Pulse
 from executor.model.state import Renewed
 from executor.ports import Outlet
 
@@ -23,9 +24,15 @@ class MemoryFleet(MemoryDevices):
         self.outlet = outlet
 
     @contextlib.contextmanager
-    def _step(self) -> Iterator[Claims]:
-        """One atomic step; what it decided to send goes out after it."""
+    def _step(self, term: str = "") -> Iterator[Claims]:
+        """One atomic step; what it decided to send goes out after it.
+
+        Raises:
+            Deposed: `term` is over.
+        """
         with self._changed:
+            if term not in ("", str(self._store.term)):
+                raise Deposed
             self._moves.now = self._store.clock()
             self._moves.sending, self._moves.sends = [], True
             yield self._moves
@@ -100,6 +107,7 @@ class MemoryFleet(MemoryDevices):
         with self._step() as do:
             if incarnation in self._store.fenced:
                 return None
+            self._store.seen[incarnation] = do.now
             self._store.renewals[incarnation] = self._store.renewals.get(incarnation, 0) + 1
             self._store.seen[incarnation] = do.now
             if vitals is not None:
@@ -129,9 +137,17 @@ class MemoryFleet(MemoryDevices):
             self._gone(incarnation)
             return True
 
-    def fence(self, incarnation: str) -> list[Lease]:
+    def pulse(self, silence_s: float) -> Pulse:
+        """Who has not renewed for `silence_s` seconds."""
+        with self._changed:
+            now, seen = self._store.clock(), self._store.seen
+            silent = {name: at for name, at in seen.items() if at <= now - round(silence_s * 1000) or at > now}
+            counted = {name: count for name, count in self._store.renewals.items() if name not in seen}
+            return Pulse(self.url, now, silent, counted)
+
+    def fence(self, incarnation: str, *, term: str = "") -> list[Lease]:
         """Declare a worker dead; returns its leases."""
-        with self._step() as do:
+        with self._step(term) as do:
             self._store.fenced[incarnation] = do.now
             for name in [name for name, when in self._store.fenced.items() if when <= do.now - FENCED_MS]:
                 del self._store.fenced[name]
@@ -176,11 +192,11 @@ class MemoryFleet(MemoryDevices):
         if joined or left:
             self._moves.tell("distributed:topology:changed", joined=joined, left=left)
 
-    def expire(self, incarnation: str, held: Lease, *, sure: bool, error: dict[str, Any]) -> str:
+    def expire(self, incarnation: str, held: Lease, *, sure: bool, error: dict[str, Any], term: str = "") -> str:
         """End a lease of a holder that is gone: ``ok``, ``gone``, or ``later`` while it may still be at work."""
         execution, generation, action = held
         told = json.dumps(error)
-        with self._step() as do:
+        with self._step(term) as do:
             x = self._store.executions.get(execution)
             fields = x.action(generation, action) if x and x.known(generation, action) else {}
             if x is None or fields.get("status") != "running" or fields["holder"] != incarnation:
@@ -259,12 +275,14 @@ class MemoryFleet(MemoryDevices):
 
     # -- who leads ----------------------------------------------------------------------------------------------------
 
-    def lead(self, holder: str, ttl_s: float) -> bool:
-        """Whether `holder` leads the watchdogs for the next `ttl_s` seconds."""
+    def lead(self, holder: str, ttl_s: float) -> str:
+        """Lead the watchdogs for the next `ttl_s` seconds; returns its term's number, empty where another leads."""
         with self._changed:
             now = self._store.clock()
             leader, until = self._store.leader
-            if leader != holder and until > now:
-                return False
+            if until > now and leader != holder:
+                return ""
+            if until <= now:
+                self._store.term += 1
             self._store.leader = (holder, now + round(ttl_s * 1000))
-            return True
+            return str(self._store.term)

@@ -4,12 +4,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from executor.ledger.memory.moves import FORMAT
 from executor.ledger.memory.reading import wall_clock_ms
 from executor.ledger.memory.rolling_back import MemoryRollbacks
 from executor.ledger.memory.state import Execution
 from executor.model.execution import FINAL, TERMINAL
-from executor.model.plan import Plan, Step
+from executor.model.plan import Plan, Step, format_of
 from executor.ports import Outlet
 
 
@@ -35,7 +34,7 @@ class MemoryLedger(MemoryRollbacks):
             if execution in self._store.executions:
                 return False
             x = Execution(execution, text, {})
-            x.put(state="pending", format=FORMAT, created=do.now, seq=0, gen=0)
+            x.put(state="pending", format=1, created=do.now, seq=0, gen=0)
             x.put(strategy=named.get("name", ""), version=named.get("version", "1"))
             self._store.executions[execution] = x
             self._store.accepted[execution] = do.now
@@ -79,6 +78,7 @@ class MemoryLedger(MemoryRollbacks):
                 return False
             x.put(state="running", started=do.now, limit=parallel, rollback=rollback)
             x.put(inputs=json.dumps(inputs), context=json.dumps(context))
+            x.put(format=max(x.number("format"), format_of(steps.values())))
             x.fields.pop("waiting_for", None)
             if max_failures is not None:
                 x.put(max_failures=max_failures)
@@ -162,6 +162,7 @@ class MemoryLedger(MemoryRollbacks):
             x.clear_places(x.current)
             x.live.clear()
             x.delayed.clear()
+            x.drain_waits.clear()
             del self._store.accepted[execution]
             self._store.deadlines.pop(execution, None)
             self._store.ended[execution] = do.now
@@ -193,9 +194,9 @@ class MemoryLedger(MemoryRollbacks):
             do.stop(x, mode, "cancelled", told)
             return "ok", ""
 
-    def overdue(self, execution: str, error: dict[str, Any]) -> bool:
+    def overdue(self, execution: str, error: dict[str, Any], *, term: str = "") -> bool:
         """An execution, or its rollback, has passed its time; False where it has not."""
-        with self._step() as do:
+        with self._step(term) as do:
             x, due = self._store.executions.get(execution), self._store.deadlines.get(execution)
             if x is None or due is None or due > do.now:
                 return False

@@ -7,7 +7,7 @@ from executor.ledger.memory.state import Entry, Execution, Store
 from executor.ledger.wire import EFFECTS
 from executor.model.fan_out import action_of, device_of
 
-FORMAT = 1
+FORMAT = 2
 RESEND_MS = 2000
 IDLE_MS = 1000
 TAKEOVERS = 5
@@ -181,13 +181,14 @@ class Moves:
         else:
             x.put(halted=error)
         self.emit(x, "execution:stopping", '"error":' + error, mode=mode)
-        for action in x.queue:
+        for action in (*x.queue, *x.drain_waits):
             self.store.parked.pop((x.id, x.current, action), None)
         x.queue.clear()
         for window in x.generations[x.current].windows.values():
             for action in window.queue:
                 self.store.parked.pop((x.id, x.current, action), None)
             window.queue.clear()
+        x.drain_waits.clear()
         for generation, action in sorted(x.delayed):
             self.strike(f"p:{x.id}|{generation}|{action}")
             last = x.action(generation, action).get("outcome", "{}")

@@ -79,6 +79,10 @@ class MemoryReading:
             rows = x.generations[generation].actions if x and 0 <= generation < len(x.generations) else {}
             return {name: dict(rows.get(name, {})) for name in ids}
 
+    def moved_to(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, str]:
+        """Those of the named actions that were moved, and the device that each was moved to."""
+        return {name: row["at"] for name, row in self.actions(execution, generation, ids).items() if "at" in row}
+
     def executions(self, *, limit: int, finished: bool = True) -> list[str]:
         """Ids of executions, newest first: those that run, then the finished ones."""
         with self._changed:
@@ -96,7 +100,8 @@ class MemoryReading:
                 fields = x.fields
                 # one that is rolling back and still at 0 waits for the plan of its way back
                 if x.is_open(x.current) and x.number("left") > 0:
-                    found[name] = OpenStage(int(fields["gen"]), int(fields["stage"]), int(fields["opened"]))
+                    numbers = (int(fields.get(part, 0)) for part in ("gen", "stage", "opened", "moves"))
+                    found[name] = OpenStage(*numbers)
         return found
 
     def finished_before(self, age_s: float, limit: int) -> list[str]:
@@ -132,10 +137,6 @@ class MemoryReading:
         """Renewal counters by incarnation; one that stands still is a worker in trouble."""
         with self._changed:
             return dict(self._store.renewals)
-
-    def pulse(self) -> tuple[str, dict[str, int]]:
-        """Which run of the server this is, with the renewal counters."""
-        return self.url, self.counters()
 
     def busy(self) -> dict[str, int]:
         """How many actions each living worker holds, by incarnation."""

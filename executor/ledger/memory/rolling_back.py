@@ -4,17 +4,17 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from executor.ledger.memory.actions import MemoryActions
 from executor.ledger.memory.moves import RESEND_MS
+from executor.ledger.memory.moving import MemoryMoving
 from executor.ledger.memory.state import Execution, Generation
 from executor.ledger.wire import written
 from executor.model.execution import FINAL
 from executor.model.fan_out import action_of, device_of
-from executor.model.plan import Plan, Step
+from executor.model.plan import Plan, Step, format_of
 from executor.model.rollback import Choices, Chosen, RollbackRequest
 
 
-class MemoryRollbacks(MemoryActions):
+class MemoryRollbacks(MemoryMoving):
     """What coordinators decide, and what people ask for."""
 
     def begin_rollback(
@@ -34,6 +34,7 @@ class MemoryRollbacks(MemoryActions):
             x.clear_places(0)
             self._write(x, plan, steps)
             told = chosen.model_dump_json()
+            x.put(format=max(x.number("format"), format_of(steps.values())))
             x.put(last=x.current, remaining=json.dumps(remaining), rb_timeout=round(timeout_s * 1000), chosen=told)
             x.drop("waiting_for", "offer", "rb_longer", "rb_waits")
             do.emit(x, "rollback:planned", '"chosen":' + told, steps=len(steps))
@@ -133,7 +134,7 @@ class MemoryRollbacks(MemoryActions):
                     if of:
                         x.generations[0].failed[of] -= 1
                 for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
-                             "unserved"):  # fmt: skip
+                             "unserved", "at"):  # fmt: skip
                     fields.pop(gone, None)
                 fields.update(status="ready", token="", nonce="", since=str(do.now))
                 if broken and "id" not in x.rule(0, name):

@@ -55,6 +55,8 @@ class Execution:
     """Who holds one of `limits.parallel`, or has one reserved; holders, never a counter."""
     queue: list[str] = field(default_factory=list)
     """Who waits for a slot, in order."""
+    drain_waits: set[str] = field(default_factory=set)
+    """Whose messages were parked because its device is drained."""
 
     @property
     def state(self) -> str:
@@ -101,6 +103,10 @@ class Execution:
 
     def rule(self, generation: int, action: str) -> dict[str, Any]:
         return self.generations[generation].rules[action]
+
+    def device(self, generation: int, action: str) -> str:
+        """Where an action was moved, else where its plan has it."""
+        return str(self.action(generation, action).get("at") or self.rule(generation, action)["d"])
 
 
 @dataclass
@@ -162,6 +168,9 @@ class Store:
     replies: dict[str, str] = field(default_factory=dict)
     """Answers of coordinators that nobody has come for yet."""
     leader: tuple[str, int] = ("", 0)
+    """Who leads the watchdogs, and until when."""
+    term: int = 0
+    """How often the lead has gone to somebody."""
     states: dict[str, DeviceState] = field(default_factory=lambda: defaultdict(DeviceState))
     syncing: dict[str, tuple[dict[str, Any], set[str]]] = field(default_factory=dict)
     """What is told when all devices of a synchronisation have its document, and those that have not."""
