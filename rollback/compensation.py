@@ -12,7 +12,7 @@ from typing import Any
 from executor.model.plan import Call, Plan, Stage, Step, group, sequence
 from executor.model.rollback import Mechanism
 from rollback.earlier import Earlier
-from rollback.effects import Part, parts_of
+from rollback.effects import Part, left_behind, parts_of
 from rollback.snapshots import Rows, saved_states
 
 _BROKEN_OFF = "taking it back was broken off before, and nobody knows how far it came (--force does it again)"
@@ -139,7 +139,10 @@ class _Planner:
         """The undo of an action's fallback, then its own, as far as there is something to undo."""
         action = self._actions.get(step.id, {})
         # a skipped one's effect may stand as unknown all the same: a first holder may have died before it asked
-        if action.get("status") == "skipped" or step.purpose == "snapshot":
+        if step.purpose == "snapshot":
+            return
+        self._made.remaining += left_behind(step, action)
+        if action.get("status") == "skipped":
             return
         kept = self._wanted.only is not None and step.id not in self._wanted.only
         for part in parts_of(step, action):
@@ -236,6 +239,9 @@ class _Planner:
             on_failure="continue",
             # what restores compares the world with what it saved, so it may run again
             idempotent=how.rule == "restores" or how.idempotent,
+            # where another device reaches what was changed, it does as well as the one that changed it
+            movable=how.reach,
+            reach=how.reach,
             reads=call.reads if probe is None else call.reads | probe.reads,
             undoes=step.id,
             of_fallback=part.of_fallback,

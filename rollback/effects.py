@@ -59,6 +59,15 @@ class Part:
         return ("undo", "") if effect == "completed" else ("probe", "")
 
 
+def left_behind(step: Step, action: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """What may stand on devices that were lost while the action ran there; it began anew elsewhere."""
+    for left in json.loads(action.get("left") or "[]"):
+        there = {**action, **left, "undo": json.dumps(left["undo"]), "undo_fallback": json.dumps(left["undo_fallback"])}
+        for part in parts_of(step, there):
+            if part.verdict()[0] != "nothing":
+                yield part.left(f"it may have begun on {left['device']} before that device was lost")
+
+
 def parts_of(step: Step, action: Mapping[str, str]) -> Iterator[Part]:
     """The fallback first: it came last."""
     if step.fallback is not None:

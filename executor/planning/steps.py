@@ -168,10 +168,12 @@ class Steps:
                 idempotent=own_kind.repeatable(said.with_),
                 timeout_s=self._seconds(said.timeout),
                 retry=self._retry(said.retry),
+                reach=own_kind.reach(said.with_),
             )
+        reach = kind.reach(call.with_)
         own: dict[TypesWayBack, WayBack] = {
-            TypesWayBack.RESTORES: WayBack(rule="restores", call=call),
-            TypesWayBack.COMPENSATES: WayBack(rule="compensates", call=call),
+            TypesWayBack.RESTORES: WayBack(rule="restores", call=call, reach=reach),
+            TypesWayBack.COMPENSATES: WayBack(rule="compensates", call=call, reach=reach),
             TypesWayBack.NOTHING_CHANGED: WayBack(rule="nothing"),
             TypesWayBack.DECLARED: WayBack(rule="lacking", local=kind.local),
         }

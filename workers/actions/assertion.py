@@ -27,6 +27,10 @@ class Assert(ActionType):
     def way_back(self, parameters: Json) -> WayBack:  # noqa: ARG002
         return WayBack.NOTHING_CHANGED
 
+    def reach(self, parameters: Json) -> bool:  # noqa: ARG002
+        """It changes nothing, so there is nothing that only its device has."""
+        return True
+
     def execute(self, run: Run) -> Json:
         if run.parameters.that is not True:
             found = run.parameters.that

@@ -9,6 +9,7 @@ from executor.model.durations import Duration, format_duration, parse_duration
 from executor.model.errors import CONFIGURATION, EXTERNAL, ActionCancelled, ActionError, ActionTimedOut
 from executor.model.strategy import Model
 from workers.actions.http_exchange import Answer, Request, exchange
+from workers.actions.http_reach import same_from_elsewhere
 from workers.actions.http_request import url_problems
 
 _ONE_TRY_S = 2.0
@@ -37,6 +38,9 @@ class Check(ActionType):
 
     def way_back(self, parameters: Json) -> WayBack:  # noqa: ARG002
         return WayBack.NOTHING_CHANGED
+
+    def reach(self, parameters: Json) -> bool:
+        return same_from_elsewhere(parameters)
 
     def problems(self, parameters: Json) -> list[tuple[str, str]]:
         return url_problems(parameters)

@@ -13,6 +13,7 @@ from executor.model.strategy import Model
 from executor.results import MAX_RESULT_BYTES
 from workers.actions.http_exchange import REPEATABLE, SAFE, Answer, exchange, unexpected
 from workers.actions.http_exchange import Request as Exchange
+from workers.actions.http_reach import same_from_elsewhere
 
 Expected = Annotated[str, StringConstraints(pattern=r"^[1-5]([0-9]{2}|xx)$")] | Annotated[int, Field(ge=100, le=599)]
 Scalar = str | int | float | bool
@@ -54,6 +55,9 @@ class Request(ActionType):
         """By its method, or a key by which the server knows it again."""
         method, headers = parameters.get("method") or "GET", parameters.get("headers")
         return (isinstance(method, str) and method.upper() in REPEATABLE) or _has_key(headers)
+
+    def reach(self, parameters: Json) -> bool:
+        return same_from_elsewhere(parameters)
 
     def problems(self, parameters: Json) -> list[tuple[str, str]]:
         found = url_problems(parameters)

@@ -28,6 +28,10 @@ class Wait(ActionType):
     def way_back(self, parameters: Json) -> WayBack:  # noqa: ARG002
         return WayBack.NOTHING_CHANGED
 
+    def reach(self, parameters: Json) -> bool:  # noqa: ARG002
+        """It changes nothing, so there is nothing that only its device has."""
+        return True
+
     def execute(self, run: Run) -> Json:
         wanted: float = run.parameters.for_.total_seconds()
         begun = time.monotonic()
