@@ -12,6 +12,7 @@ from support.server import Server
 from config.settings import Settings
 from executor.ledger.valkey import ValkeyLedger
 from executor.model.device import Announcement
+from workers.health import HealthWatch
 from workers.stages import StageWatch
 from workers.watchdog import TICK_S, Watchdog
 
@@ -36,6 +37,8 @@ while not pause.wait(0.5):
 
 
 class NoMessages:
+    keeps_for_the_silent = False
+
     def restore(self, owner: str) -> int:
         raise AssertionError(f"{owner} lives")
 
@@ -66,7 +69,8 @@ def test_it_takes_little_of_a_core(valkey: Server, renewing: list[str]) -> None:
         raise AssertionError("nothing is stranded")
 
     stages = StageWatch(ledger, NoMessages(), nobody, nobody, settings.distributed.device_wait)  # type: ignore[arg-type]
-    watchdog = Watchdog(ledger, NoMessages(), stages, settings, name="c1")  # type: ignore[arg-type]
+    health = HealthWatch(ledger, settings)
+    watchdog = Watchdog(ledger, NoMessages(), stages, health, settings, name="c1")  # type: ignore[arg-type]
     pause, turns = threading.Event(), 0
     watchdog.turn(ledger.lead("c1", 2.0))  # the first one reads every announcement
     began, used = time.monotonic(), time.thread_time()

@@ -6,7 +6,7 @@ from typing import Any
 from support.ledgers import step
 
 from executor.distribution.failover import Loss, Wait, decide, devices_of, stranded_in, told_waiting
-from executor.model.errors import RexError
+from executor.model.errors import NoDevice
 from executor.model.execution import Move
 from executor.model.plan import Stage, Step, group, sequence
 
@@ -24,7 +24,7 @@ def to_edge_2(steps: Sequence[Step]) -> tuple[str, str]:
 
 
 def nobody(steps: Sequence[Step]) -> tuple[str, str]:
-    raise RexError(f"no device offers {steps[0].call.uses}.")
+    raise NoDevice(f"no device offers {steps[0].call.uses}.")
 
 
 def decided(stage: Stage, steps: list[Step], rows: Any = None, loss: Loss = GONE, place: Any = to_edge_2) -> Any:
