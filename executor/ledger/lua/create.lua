@@ -17,7 +17,7 @@ for i = 12, #ARGV, 3 do
   redis.call('HSET', key('spec', E, 0), ARGV[i], ARGV[i + 1])
   redis.call('HSET', key('rule', E, 0), ARGV[i], ARGV[i + 2])
 end
-keep_fan_outs(E, 0, 11)
+keep_fan_outs(E, 0, 12)
 x = load(E)
 emit(E, 'execution:started', '"strategy":' .. q(redis.call('HGET', key('x', E), 'strategy')))
 if ARGV[11] ~= '' then
