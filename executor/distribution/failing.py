@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from executor.distribution.failover import may_move
 from executor.model.errors import RexError
 from executor.model.execution import FINAL
 from executor.model.plan import Step
@@ -37,13 +38,13 @@ def fate_of(step: Step, row: Mapping[str, str], failed: str, place: Place) -> Fa
     if status in FINAL:
         return None
     begun = "attempt" in row
-    may_move = step.movable and (not begun or step.idempotent or step.reach)
-    instead = _instead(step, failed, place) if may_move else None
+    movable = may_move([step], begun=begun)
+    instead = _instead(step, failed, place) if movable else None
     if status == "running":
         return _of_running(step, failed, instead)
     if instead is not None:
         return Fate("moves", instead, f"{'another device may take it up' if begun else 'it has not begun'}")
-    bound = "no other device can do it" if may_move else "it is bound to its device"
+    bound = "no other device can do it" if movable else "it is bound to its device"
     return Fate("waits", failed, f"{bound}: it goes on when {failed} is back, within distributed.device_wait")
 
 
