@@ -188,7 +188,9 @@ def decide(stranded: Iterable[Stranded], steps: Mapping[str, Step], place: Place
             reasons.setdefault((one.device, to), f"{one.loss.reason}; {to}: {why}")
     for (lost, to), those in moves.items():
         messages = tuple(one.actions for one in those)
-        decided.moves.append(Move(lost, to, messages, reasons[lost, to], _told_lost(those[0].loss)))
+        decided.moves.append(
+            Move(lost, to, messages, reasons[lost, to], those[0].loss.reason if those[0].loss.dead else "")
+        )
     return decided
 
 
@@ -196,13 +198,6 @@ def may_move(steps: Sequence[Step], *, begun: bool) -> bool:
     """Whether a message may go to another device; `begun`: its first action was claimed before."""
     first = steps[0]
     return all(step.movable for step in steps) and (not begun or first.idempotent or first.reach)
-
-
-def _told_lost(loss: Loss) -> dict[str, Any] | None:
-    if not loss.dead:
-        return None
-    error = ActionError(f"{loss.reason}; what may run elsewhere goes on without it", NO_DEVICE)
-    return {**error.told(None), "type": "NoDevice"}
 
 
 def _wait(decided: Failover, one: Stranded, nobody: str = "") -> None:

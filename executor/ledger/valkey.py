@@ -258,6 +258,6 @@ class ValkeyLedger(RollbackLedger):
             for start in range(0, len(one.messages), _MANY):
                 moved += self._call(
                     "move", term, execution, generation, one.lost, one.to, one.reason,
-                    "" if one.error is None else json.dumps(one.error), json.dumps(one.messages[start : start + _MANY]),
+                    one.error, json.dumps(one.messages[start : start + _MANY]),
                 )[1]  # fmt: skip
         return moved

@@ -90,8 +90,8 @@ _OF_DEVICES = (
     ),
     Event(
         "distributed:device:failed",
-        "The last worker of a device was declared dead.",
-        {"device": "its id", "error": "which worker died"},
+        "The last worker of a device was declared dead; of an execution: something of it goes on without that device.",
+        {"device": "its id", "error": "which worker died, or what is said of the device"},
     ),
     Event(
         "distributed:device:replaced",
@@ -146,11 +146,6 @@ EVENTS: tuple[Event, ...] = (
         {"generation": "0 forward, 1 back", "stage": "from 0", "actions": "how many it has"},
     ),
     *_of_actions("execution:action", "an action", _ACTION),
-    Event(
-        "distributed:device:failed",
-        "A device was lost, and something of this execution goes on without it; once for each of them.",
-        {"deviceId": "the device", **_ERROR},
-    ),
     Event(
         "execution:stopping",
         "No action begins any more; what runs is ended, or left to finish.",

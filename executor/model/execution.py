@@ -174,8 +174,8 @@ class Move:
     """The actions of each that have not ended, in order."""
     reason: str
     """For people."""
-    error: dict[str, Any] | None = None
-    """What became of the device; None: it lives, and is drained."""
+    error: str = ""
+    """What became of the device, for people; empty: it lives, and is drained."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,7 @@ class LedgerModel(RuleBasedStateMachine):
         messages = [tuple(actions)] if alone or not stages else list(stages[x.number("stage") % len(stages)].messages)
         known = x.known(generation, messages[0][0])
         lost = x.device(generation, messages[0][0]) if known and chance % 5 else "d3"
-        one = Move(lost, to, tuple(messages), "it is lost", WRONG if chance % 2 else None)
+        one = Move(lost, to, tuple(messages), "it is lost", "gone" if chance % 2 else "")
         self.twins.call("move", execution, generation, [one])
         self.twins.call("moved_to", execution, generation, actions)
 

@@ -15,7 +15,7 @@ from executor.model.plan import RetryRule
 def move(ledger: AnyLedger, *messages: str, generation: int = 0, lost: str = "edge-1", to: str = "edge-2") -> list[str]:
     """Each message is named by its actions, with a space between two."""
     split = tuple(tuple(message.split()) for message in messages)
-    return ledger.move("E1", generation, [Move(lost, to, split, "edge-1 is gone", WRONG)])
+    return ledger.move("E1", generation, [Move(lost, to, split, "edge-1 is gone", f"{lost} is gone")])
 
 
 def drain(ledger: AnyLedger, device: str) -> None:
@@ -44,7 +44,7 @@ def test_that_a_device_is_lost_is_told_once_for_each_execution(ledger: AnyLedger
     move(ledger, "a", lost="edge-2", to="edge-3")
     ledger.move("E1", 0, [Move("edge-9", "edge-3", (("c",),), "drained")])
     told = [event["data"] for event in ledger.events("E1") if event["event"] == "distributed:device:failed"]
-    assert told == [{"deviceId": "edge-1", "error": WRONG}, {"deviceId": "edge-2", "error": WRONG}]
+    assert told == [{"device": name, "error": f"{name} is gone"} for name in ("edge-1", "edge-2")]
     assert tried.events().count("execution:action:moved") == 3
 
 

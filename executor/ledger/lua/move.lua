@@ -56,7 +56,7 @@ for _, message in ipairs(x and is_open(x, G) and from ~= to and cjson.decode(ARG
   for _, A in ipairs(message) do whole = whole and may_move(A) end
   if whole and has_its_turn(message[1]) then
     if error ~= '' and redis.call('HSETNX', key('x', E), 'lost:' .. from, NOW) == 1 then
-      emit(E, 'distributed:device:failed', '"deviceId":' .. q(from) .. ',"error":' .. error)
+      emit(E, 'distributed:device:failed', '"device":' .. q(from) .. ',"error":' .. q(error))
     end
     for _, A in ipairs(message) do move(A) end
   end

@@ -28,9 +28,9 @@ class MemoryMoving(MemoryActions):
             whole = bool(message) and all(self._may_move(x, generation, name, one.lost) for name in message)
             if not whole or not (moved or _has_its_turn(x, generation, message)):
                 continue
-            if one.error is not None and "lost:" + one.lost not in x.fields:
+            if one.error and "lost:" + one.lost not in x.fields:
                 x.fields["lost:" + one.lost] = str(do.now)
-                do.emit(x, "distributed:device:failed", deviceId=one.lost, error=one.error)
+                do.emit(x, "distributed:device:failed", device=one.lost, error=one.error)
             for name in message:
                 self._move_one(x, generation, name, one)
                 moved.append(name)
