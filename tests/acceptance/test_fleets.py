@@ -84,7 +84,7 @@ def test_a_fan_out_runs_on_every_device_and_is_read_by_device(cluster: Cluster) 
         f"restart@{device}": device for device in DEVICES
     }
     assert report["fan_outs"] == {
-        "restart": {"status": "succeeded", "devices": DEVICES, "ended": {"succeeded": 6}}
+        "restart": {"status": "succeeded", "devices": DEVICES, "ended": {"succeeded": 6}, "bearable": 0}
     }  # fmt: skip
     assert at_once(cluster.effects, "do") > 2
 

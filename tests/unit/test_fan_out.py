@@ -107,7 +107,7 @@ def test_the_report_has_each_instance_and_how_all_of_them_are() -> None:
     assert told["fan_outs"] == {
         "r": {
             "status": "failed", "devices": ["d1", "d2", "d3"],
-            "ended": {"succeeded": 1, "failed": 1, "pending": 1},
+            "ended": {"succeeded": 1, "failed": 1, "pending": 1}, "bearable": 3,
         }
     }  # fmt: skip
     assert "fan_outs" not in report(Tried(MemoryLedger()).start(in_group("a")).ledger, "E1")
