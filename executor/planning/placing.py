@@ -13,7 +13,6 @@ from executor.model.placement import Beside, Devices, Placed, Wanted
 from executor.model.plan import FanOut, Step
 from executor.model.strategy import Action, Labels, Probe, Strategy
 from executor.planning.merging import needs_of, path_of
-from executor.ports import ActionCatalogue
 
 
 @dataclass(frozen=True)
@@ -28,19 +27,15 @@ class Instance:
 class Places:
     """Chooses the devices of one plan."""
 
-    def __init__(
-        self, strategy: Strategy, settings: Settings, catalogue: ActionCatalogue, fleet: Callable[[], Devices]
-    ) -> None:
+    def __init__(self, strategy: Strategy, settings: Settings, fleet: Callable[[], Devices]) -> None:
         """
         Args:
             strategy: with its defaults merged into its actions.
             settings: how far placement may spread.
-            catalogue: the action types.
             fleet: the devices.
         """
         self._strategy = strategy
         self._settings = settings.distributed
-        self._catalogue = catalogue
         self._fleet = fleet
         self._default = strategy.defaults.device if strategy.defaults else None
         self._prepare()
