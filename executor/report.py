@@ -58,7 +58,7 @@ def report(ledger: ReportsLedger, execution: str) -> dict[str, Any]:
             name: _action(steps[name], rows[name], ended=ended, rolled_back="rb_started" in head, undone=became)
             for name in order
         },
-        **_fan_outs(plan, rows),
+        **_fan_outs(plan, steps, rows),
         "snapshots": [_snapshot(steps[name], rows[name]) for name in every if steps[name].purpose == "snapshot"],
         "rollback": rollback_section(head, steps, goes, ended=ended),
         "success_criteria": _criteria(head, plan),
@@ -96,14 +96,25 @@ def _action(
     }
 
 
-def _fan_outs(plan: Plan | None, rows: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """``fan_outs``, where there are any: of each its status, its devices, and how many of them came to which end."""
+def _fan_outs(
+    plan: Plan | None, steps: Mapping[str, Step], rows: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:  # fmt: skip
+    """``fan_outs``, where there are any: of each its status, its devices, how many of them came to which end, and how
+    many may fail.
+    """
     told = {}
     for name, instances in plan.fan_outs.items() if plan else ():
         read = [[one, *(rows[one].get(part, "") for part in READ)] for one in instances if one in rows]
         became = Counter(rows[one].get("status", str(ActionStatus.PENDING)) for one in instances if one in rows)
         status = readable_all(read)[name]["status"] if read else str(ActionStatus.PENDING)
-        told[name] = {"status": status, "devices": [device_of(one) for one in instances], "ended": dict(became)}
+        first = steps.get(instances[0])
+        bearable = first.fan_out.bearable if first and first.fan_out and first.on_failure == "continue" else 0
+        told[name] = {
+            "status": status,
+            "devices": [device_of(one) for one in instances],
+            "ended": dict(became),
+            "bearable": bearable,
+        }
     return {"fan_outs": told} if told else {}
 
 

@@ -9,7 +9,7 @@ from executor.catalogue import InstalledCatalogue
 from executor.documents import load_file
 from executor.model.errors import NotAvailable, Problem, StrategyInvalid
 from executor.model.strategy import Action, Labels, Strategy
-from executor.planning.merging import merged
+from executor.planning.merging import merged, path_of
 from executor.validation import check, check_context, check_inputs, convert_input
 
 LOCAL = "local"
@@ -97,7 +97,7 @@ def devices_of(strategy: Strategy, environ: Mapping[str, str]) -> list[str]:
     named: dict[str, None] = {}
     for action in strategy.all_actions():
         one = merged(action, strategy.defaults)
-        _refuse_unannounced(one, environ)
+        _refuse_unannounced(strategy, one, environ)
         if isinstance(one.devices, list):
             found = one.devices
         else:
@@ -111,7 +111,7 @@ def devices_of(strategy: Strategy, environ: Mapping[str, str]) -> list[str]:
     return [f"{name}:{agents[name]}" if name in agents else name for name in named or [LOCAL]]
 
 
-def _refuse_unannounced(action: Action, environ: Mapping[str, str]) -> None:
+def _refuse_unannounced(strategy: Strategy, action: Action, environ: Mapping[str, str]) -> None:
     listed = [environ.get(name, "").split(",") for name in ("REX_LABELS", "REX_CAPABILITIES")]
     announced = {part.strip() for parts in listed for part in parts if part.strip()}
     labels = action.devices.labels if isinstance(action.devices, Labels) else {}
@@ -123,4 +123,4 @@ def _refuse_unannounced(action: Action, environ: Mapping[str, str]) -> None:
         if missing := [name for name in names if name not in announced]:
             message = f"no device of a run's own cluster announces {', '.join(missing)}"
             remedy = "set REX_BROKER_URL to a cluster whose workers do, or REX_LABELS and REX_CAPABILITIES for this run"
-            raise StrategyInvalid([Problem(message, f"{action.id}.{field}", remedy=remedy)])
+            raise StrategyInvalid([Problem(message, path_of(strategy, action, field), remedy=remedy)])

@@ -7,7 +7,7 @@ they went in.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from executor.model.device import Announcement, Health, Vitals
@@ -78,6 +78,15 @@ def synchronization_of(version: int, devices: Sequence[str], rows: Sequence[Any]
     return Synchronization(version, {one: known_of(*rows[3 * n : 3 * n + 3]) for n, one in enumerate(devices)})
 
 
+def _rows(reads: list[list[str]]) -> Iterator[list[str]]:
+    """What a claim hands over of other actions; those of a fan-out come as one text."""
+    for name, *fields in reads:
+        if name:
+            yield [name, *fields]
+        else:
+            yield from json.loads(fields[0])
+
+
 def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | Answer:
     """The reply of a script that claims."""
     if got[0] != "run":
@@ -97,7 +106,7 @@ def claim_answer(execution: str, generation: int, got: list[Any]) -> Claimed | A
     return Claimed(
         execution=execution, generation=generation, token=token, attempt=int(attempt), probe=mode == "probe",
         step=step, strategy=strategy, inputs=json.loads(inputs) if inputs else {},
-        context=json.loads(context) if context else {}, reads=readable_all(reads),
+        context=json.loads(context) if context else {}, reads=readable_all(_rows(reads)),
         undone=undone, undo=json.loads(undo) if undo else None,
         undo_fallback=json.loads(undo_fallback) if undo_fallback else None,
         now_ms=int(now),

@@ -53,7 +53,7 @@ def make_plan(
             be; a named device does not announce what its action asks.
     """
     whole = strategy.model_copy(update=_with_defaults(strategy))
-    places = Places(whole, settings, catalogue, fleet)
+    places = Places(whole, settings, fleet)
     builder = Steps(whole, settings, catalogue, places)
     stages = list(_stages(whole, settings, builder))
     if len(builder.made) > MAX_STEPS:

@@ -1,6 +1,6 @@
-"""What an action takes over from ``defaults``, and what it needs."""
+"""What an action takes over from ``defaults``, where that stands, and what it needs."""
 
-from executor.model.strategy import Action, Defaults, Need
+from executor.model.strategy import Action, Defaults, Need, Strategy
 
 _PLACES = frozenset({"device", "devices", "max_unavailable"})
 
@@ -21,3 +21,16 @@ def needs_of(action: Action) -> list[tuple[str, bool]]:
     return [
         (need.id, need.require == "ended") if isinstance(need, Need) else (need, False) for need in action.needs or []
     ]
+
+
+def path_of(strategy: Strategy, action: Action, field: str) -> str:
+    """The path of a field in the strategy, as a problem names it; of one that was taken over, that in ``defaults``."""
+    # what was taken over is the very same value
+    if strategy.defaults is not None and getattr(strategy.defaults, field) is getattr(action, field):
+        return f"defaults.{field}"
+    for number, phase in enumerate(strategy.phases or ()):
+        for index, one in enumerate(phase.actions):
+            if one.id == action.id:
+                return f"phases[{number}].actions[{index}].{field}"
+    ids = [one.id for one in strategy.actions or ()]
+    return f"actions[{ids.index(action.id)}].{field}" if action.id in ids else f"{action.id}.{field}"

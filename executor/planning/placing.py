@@ -12,8 +12,7 @@ from executor.model.fan_out import instance_id
 from executor.model.placement import Beside, Devices, Placed, Wanted
 from executor.model.plan import FanOut, Step
 from executor.model.strategy import Action, Labels, Probe, Strategy
-from executor.planning.merging import needs_of
-from executor.ports import ActionCatalogue
+from executor.planning.merging import needs_of, path_of
 
 
 @dataclass(frozen=True)
@@ -28,19 +27,15 @@ class Instance:
 class Places:
     """Chooses the devices of one plan."""
 
-    def __init__(
-        self, strategy: Strategy, settings: Settings, catalogue: ActionCatalogue, fleet: Callable[[], Devices]
-    ) -> None:
+    def __init__(self, strategy: Strategy, settings: Settings, fleet: Callable[[], Devices]) -> None:
         """
         Args:
             strategy: with its defaults merged into its actions.
             settings: how far placement may spread.
-            catalogue: the action types.
             fleet: the devices.
         """
         self._strategy = strategy
         self._settings = settings.distributed
-        self._catalogue = catalogue
         self._fleet = fleet
         self._default = strategy.defaults.device if strategy.defaults else None
         self._prepare()
@@ -87,7 +82,9 @@ class Places:
             for device in devices:
                 if lacks := self.fleet.lacks(device, action.capabilities):
                     remedy = "name another device, or leave the choice to rex: without `device` it takes one that does"
-                    raise StrategyInvalid([Problem(lacks, self._where(action, "capabilities"), remedy=remedy)])
+                    raise StrategyInvalid(
+                        [Problem(lacks, path_of(self._strategy, action, "capabilities"), remedy=remedy)]
+                    )
 
     # -- several ------------------------------------------------------------------------------------------------------
 
@@ -100,7 +97,7 @@ class Places:
         if not self._settings.enabled:
             remedy = "switch distributed.enabled on, or name one `device`"
             message = "`devices` is refused: distributed.enabled is false"
-            raise StrategyInvalid([Problem(message, self._where(action, "devices"), remedy=remedy)])
+            raise StrategyInvalid([Problem(message, path_of(self._strategy, action, "devices"), remedy=remedy)])
         devices = self._devices(action)
         at_once = _at_once(action.max_unavailable, len(devices))
         shared = FanOut(of=action.id, at_once=at_once, bearable=self._settings.device_failure_threshold)
@@ -114,19 +111,7 @@ class Places:
         try:
             return self.fleet.select(labels, action.agent, action.capabilities or [])
         except NoDevice as error:
-            raise StrategyInvalid([Problem(str(error), self._where(action, "devices"))]) from None
-
-    def _where(self, action: Action, field: str) -> str:
-        """The path of a field of an action in its strategy, as a problem names it."""
-        # what was taken over is the very same value
-        if self._strategy.defaults is not None and getattr(self._strategy.defaults, field) is getattr(action, field):
-            return f"defaults.{field}"
-        for number, phase in enumerate(self._strategy.phases or ()):
-            for index, one in enumerate(phase.actions):
-                if one.id == action.id:
-                    return f"phases[{number}].actions[{index}].{field}"
-        ids = [one.id for one in self._strategy.actions or ()]
-        return f"actions[{ids.index(action.id)}].{field}" if action.id in ids else f"{action.id}.{field}"
+            raise StrategyInvalid([Problem(str(error), path_of(self._strategy, action, "devices"))]) from None
 
 
 def wanted_by(action: Action) -> Wanted:

@@ -91,6 +91,37 @@ def test_plan_shows_stages_canvases_and_devices(rex: Rex) -> None:
     assert told["stages"][0]["messages"][1]["queue"] is None
 
 
+def test_plan_without_a_cluster_leaves_devices_open(rex: Rex) -> None:
+    """It is said that they are chosen at the run; what is named stands there."""
+    file = rex.write(
+        "fleet.yaml",
+        "name: fleet\nactions:\n"
+        "  - {id: a, uses: wait, with: {for: 1ms}, capabilities: [gpu]}\n"
+        "  - {id: b, uses: wait, with: {for: 1ms}, devices: [x, y, z], max_unavailable: 34%}\n"
+        "  - {id: c, uses: wait, with: {for: 1ms}, devices: {labels: {zone: eu}}}\n"
+        'rollback: {mechanism: partial, actions: ["c@edge-1"]}\n',
+    )
+    tree = rex("plan", file).stdout
+    for said in ("chosen at the run", "b on at most 1 device at once", "message to device.x: b@x (wait)",
+                 "message to each device that fits: c@each (wait)"):  # fmt: skip
+        assert said in tree, tree
+    told = rex.json("plan", file)
+    assert told["cluster"] is False
+    (one,) = told["stages"][0]["messages"][0]["actions"]
+    assert (one["device"], one["placed"]) == (None, "chosen at the run")
+
+
+def test_a_run_of_its_own_starts_the_devices_of_a_fan_out(rex: Rex) -> None:
+    """Those that are named; what none of them announces is refused before anything starts."""
+    text = "name: fleet\nactions:\n  - {id: a, uses: wait, with: {for: 1ms}, devices: %s}\n"
+    told = rex.json("run", rex.write("fleet.yaml", text % "[x, y]"))
+    assert {name: one["device"] for name, one in told["actions"].items()} == {"a@x": "x", "a@y": "y"}
+    assert list(rex.json("run", rex.write("all.yaml", text % "all"))["actions"]) == ["a@local"]
+    refused = rex("run", rex.write("eu.yaml", text % "{labels: {zone: eu}}"))
+    assert refused.returncode == 2
+    assert "no device of a run's own cluster announces zone=eu" in refused.stderr
+
+
 def test_inputs_are_checked_by_their_types(rex: Rex) -> None:
     """All wrong ones at once, before anything starts."""
     text = "name: s\ninputs: {n: {type: integer, required: true}, b: {type: boolean}}\n" + GOOD.partition("shapes\n")[2]

@@ -429,7 +429,9 @@ local function claim_one(x, G, A, holder, nonce, signature, at)
   local reads = {}
   for _, B in ipairs(rule.r or {}) do reads[#reads + 1] = row_of(x, B) end
   for _, of in ipairs(rule.rf or {}) do
-    for _, B in ipairs(cjson.decode(redis.call('HGET', key('fan', x.id, 0), of) or '[]')) do reads[#reads + 1] = row_of(x, B) end
+    local rows = {}
+    for _, B in ipairs(cjson.decode(redis.call('HGET', key('fan', x.id, 0), of) or '[]')) do rows[#rows + 1] = row_of(x, B) end
+    reads[#reads + 1] = { '', cjson.encode(rows) }  -- one text: to read thousands of small ones takes a client long
   end
   local about = {}
   if rule.u then about = redis.call('HMGET', key('a', x.id, 0, rule.u), 'outcome', rule.w or 'undo', 'last_error') end
