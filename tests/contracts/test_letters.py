@@ -10,7 +10,7 @@ from support.waiting import wait_until
 
 from config.celery import celery_config
 from executor.broker.addresses import broker_options, celery_addresses
-from executor.broker.looking import BrokerQueues, queued
+from executor.broker.looking import DeviceQueues, queued
 from executor.model.errors import Unreachable
 from workers.letters import FIRST_PAUSE_S, LONGEST_PAUSE_S, RabbitLetters, Sought, letters_of
 
@@ -47,7 +47,7 @@ def test_what_waits_is_counted(app: Celery, broker_url: str) -> None:
     """A queue that is not there yet is empty."""
     put(app, broker_url, "device.a", "waits")
     assert queued(broker_url, ["device.a", "control"]) == {"device.a": 1, "control": 0}
-    assert BrokerQueues(broker_url).queued(["a", "b"]) == {"a": 1, "b": 0}
+    assert DeviceQueues(broker_url).queued(["a", "b"]) == {"a": 1, "b": 0}
 
 
 def test_what_waits_is_not_lost_and_what_is_nowhere_is(app: Celery, broker_url: str) -> None:
