@@ -42,6 +42,8 @@ def celery_config() -> dict[str, Any]:
     return {
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # RabbitMQ closes the channel of a consumer that is slow; what it runs goes on
+        "broker_channel_error_retry": True,
         "result_backend_always_retry": True,
         "result_expires": 7 * _DAY_S,
         # a member that returns after its chord's keys are gone hangs the chord silently

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,8 +101,9 @@ class RabbitLetters:
 
     keeps_for_the_silent = True
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
+        self._clock = clock
         self._asked: dict[Sought, tuple[float, float]] = {}
 
     def restore(self, owner: str) -> int:  # noqa: ARG002 - the port's name
@@ -111,7 +112,7 @@ class RabbitLetters:
 
     def lost(self, sought: Collection[Sought], owners: Iterable[str]) -> set[Sought]:  # noqa: ARG002 - not told here
         """Which of `sought` may be lost, and were not published again lately."""
-        now = time.monotonic()
+        now = self._clock()
         self._asked = {
             one: (pause_s, due) for one, (pause_s, due) in self._asked.items() if now < due + 2 * LONGEST_PAUSE_S
         }

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from celery import signals as celery_signals
 from celery.bootsteps import StartStopStep
 from celery.exceptions import CPendingDeprecationWarning
+from celery.worker.consumer.events import Events
 from celery.worker.consumer.tasks import Tasks
 
 from executor.broker.addresses import broker_options
@@ -19,6 +20,7 @@ from workers.publisher import BatchingCelery
 from workers.wiring import node_of
 
 _GATHER_S = 0.05
+_MOST_EVENTS = 10_000
 
 
 def connect_signals(app: BatchingCelery) -> None:
@@ -44,11 +46,6 @@ def connect_signals(app: BatchingCelery) -> None:
             except (JoinRefused, SettingsInvalid) as error:
                 _end_refused(error, REFUSED)
 
-    def when_it_is_ready(sender: Any = None, **_: Any) -> None:
-        if sender.app is app:
-            app.rex_events = sender.event_dispatcher
-            _gather_task_events(sender)
-
     def when_it_is_told_to_end(sender: Any = None, **_: Any) -> None:
         if sender in names:
             node_of(app).leaving.ask()
@@ -59,10 +56,20 @@ def connect_signals(app: BatchingCelery) -> None:
 
     celery_signals.celeryd_init.connect(before_anything, weak=False)
     celery_signals.celeryd_after_setup.connect(before_it_consumes, weak=False)
-    celery_signals.worker_ready.connect(when_it_is_ready, weak=False)
     celery_signals.worker_shutting_down.connect(when_it_is_told_to_end, weak=False)
-    app.steps["consumer"].add(StopFetching)
+    app.steps["consumer"].update((GatherTaskEvents, StopFetching))
     celery_signals.worker_shutdown.connect(at_its_end, weak=False)
+
+
+class GatherTaskEvents(StartStopStep):  # type: ignore[misc]
+    """Lets task events wait for one another; with every connection anew, for Celery makes a new dispatcher then."""
+
+    requires = (Events,)
+
+    def start(self, consumer: Any) -> None:
+        """Called when the dispatcher of a connection is there."""
+        consumer.app.rex_events = consumer.event_dispatcher
+        _gather_task_events(consumer)
 
 
 class StopFetching(StartStopStep):  # type: ignore[misc]
@@ -116,3 +123,5 @@ def _gather_task_events(consumer: Any) -> None:
             hub.call_soon(hub.call_later, _GATHER_S, flush)
 
     dispatcher.on_send_buffered = soon
+    # never sent by the thread that fills it: the connection is the hub's, and AMQP's frames must not mix
+    dispatcher.buffer_limit = _MOST_EVENTS

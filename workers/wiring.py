@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from config.queues import CONTROL
 from config.settings import Settings, load_settings
 from executor.action import ActionType, Json, Run
+from executor.broker.looking import DeviceQueues
 from executor.canvas import stage_canvas
 from executor.catalogue import InstalledCatalogue
 from executor.distribution.failover import place_with
@@ -143,7 +144,9 @@ class Node:
 
     @cached_property
     def executor(self) -> ResolutionExecutor:
-        return ResolutionExecutor(self.ledger, self.catalogue, self.settings)
+        broker, ledger = str(self.settings.broker_url), str(self.settings.ledger_url)
+        queues = None if broker == ledger else DeviceQueues(broker)
+        return ResolutionExecutor(self.ledger, self.catalogue, self.settings, queues)
 
     @cached_property
     def rollback(self) -> RollbackManager:

@@ -35,7 +35,7 @@ def queued(broker_url: str, queues: Iterable[str]) -> dict[str, int]:
         return {name: ready_in(connection, name) or 0 for name in names}
 
 
-class BrokerQueues:
+class DeviceQueues:
     """The port `Queues` on any broker."""
 
     def __init__(self, broker_url: str) -> None:

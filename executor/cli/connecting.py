@@ -25,9 +25,9 @@ class Cluster:
         """The broker's queues; None where they lie on the ledger's server, which tells of them itself."""
         if self.broker_url == self.ledger_url:
             return None
-        from executor.broker.looking import BrokerQueues
+        from executor.broker.looking import DeviceQueues
 
-        return BrokerQueues(self.broker_url)
+        return DeviceQueues(self.broker_url)
 
     def client(self, *, patience_s: float = 2.0) -> "ResolutionClient":
         """A client of its ledger."""
