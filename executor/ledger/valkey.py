@@ -157,7 +157,7 @@ class ValkeyLedger(RollbackLedger):
             pipe.unlink(
                 *(
                     self._key(kind, execution)
-                    for kind in ("doc", "ev", "slots", "wait", "live", "delay", "drainwait", "x")
+                    for kind in ("doc", "ev", "slots", "wait", "live", "ghost", "delay", "drainwait", "x")
                 )
             )
             for index in ("done", "open", "deadlines"):

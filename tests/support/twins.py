@@ -206,7 +206,8 @@ class Invariants:
         assert x.live == running
         assert x.delayed == {place for place, row in rows.items() if row.get("status") == "waiting"}
         held = {(h, *lease[1:]) for h, leases in self._store.leases.items() for lease in leases if lease[0] == x.id}
-        assert held == {(rows[place]["holder"], *place) for place in running}
+        ghosts = {(holder, *place) for *place, holder in x.ghosts}
+        assert held == {(rows[place]["holder"], *place) for place in running} | ghosts
         tokens = [rows[place]["token"] for place in running]
         assert len(set(tokens)) == len(tokens)
         assert "" not in tokens

@@ -42,7 +42,7 @@ if ARGV[4] ~= '' then
   end
 end
 clear_places(E, x.gen)
-redis.call('DEL', key('live', E), key('delay', E), key('drainwait', E))
+redis.call('DEL', key('live', E), key('ghost', E), key('delay', E), key('drainwait', E))
 redis.call('ZREM', key('open'), E)
 redis.call('ZREM', key('deadlines'), E)
 redis.call('ZADD', key('done'), NOW, E)

@@ -108,6 +108,7 @@ local function turn(x) redis.call('HINCRBY', key('x', x.id), 'turn', 1) end
 -- A stopping execution whose last live claim is gone goes on: to its rollback, or to its end.
 local function drain(x)
   if x.state ~= 'stopping' or redis.call('SCARD', key('live', x.id)) > 0 then return end
+  if redis.call('HLEN', key('ghost', x.id)) > 0 then return end  -- somebody who cannot be asked may still be at it
   if x.mode == 'rollback' and x.gen == 0 and x.rollback ~= 'none' then
     x.state = 'rolling_back'
     redis.call('HSET', key('x', x.id), 'state', 'rolling_back', 'rb_started', NOW)

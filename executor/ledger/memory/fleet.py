@@ -8,6 +8,7 @@ from typing import Any
 from executor.ledger.memory.claims import Claims
 from executor.ledger.memory.devices import MemoryDevices
 from executor.ledger.memory.moves import FENCED_MS, RESEND_MS, TAKEOVERS, publication_ms, worst
+from executor.ledger.memory.state import Execution
 from executor.ledger.wire import Lease, outgoing, registered, vitals_text
 from executor.model.device import Announcement, Owner, Vitals
 from executor.model.errors import Deposed
@@ -200,8 +201,7 @@ class MemoryFleet(MemoryDevices):
             x = self._store.executions.get(execution)
             fields = x.action(generation, action) if x and x.known(generation, action) else {}
             if x is None or fields.get("status") != "running" or fields["holder"] != incarnation:
-                do.end_lease(incarnation, held)
-                return "gone"
+                return self._lay(do, x, incarnation, held, sure=sure)
             may_run_twice = bool(x.rule(generation, action).get("id"))
             past = do.now >= int(fields["deadline"]) + 1000
             if not sure and not (may_run_twice and x.is_open(generation)) and not past:
@@ -218,10 +218,25 @@ class MemoryFleet(MemoryDevices):
             else:
                 fields.update(status="ready", probe="1", token="", since=str(do.now), takeovers=str(takeovers))
                 x.live.discard((generation, action))  # it keeps its slot
-                do.end_lease(incarnation, held)
+                if sure or past or incarnation not in self._store.fenced:
+                    do.end_lease(incarnation, held)
+                else:
+                    x.ghosts[generation, action, incarnation] = int(fields["deadline"]) + 1000
                 do.emit_action(x, generation, "interrupted", '"error":' + told, action=action)
                 do.unpark(x, generation, action)
             return "ok"
+
+    def _lay(self, do: Claims, x: Execution | None, incarnation: str, held: Lease, *, sure: bool) -> str:
+        """End the lease of what was taken over, when nobody can be at it any more."""
+        ghost = (held[1], held[2], incarnation)
+        ends = None if x is None else x.ghosts.get(ghost)
+        if ends is not None and not sure and do.now < ends:
+            return "later"
+        do.end_lease(incarnation, held)
+        if x is not None and ends is not None:
+            del x.ghosts[ghost]
+            do.drain(x)
+        return "gone"
 
     def disconnect(self, names: set[str]) -> None:
         """There are no connections to cut."""

@@ -50,6 +50,8 @@ class Execution:
     events: list[dict[str, Any]] = field(default_factory=list)
     live: set[tuple[int, str]] = field(default_factory=set)
     """Actions that somebody has claimed and not settled."""
+    ghosts: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    """Attempts that were taken over while their holder (the last part) may still be at them, and until when."""
     delayed: set[tuple[int, str]] = field(default_factory=set)
     slots: set[str] = field(default_factory=set)
     """Who holds one of `limits.parallel`, or has one reserved; holders, never a counter."""
