@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from support.cluster import Cluster, action, strategy
 from support.commands import REX, Rex
+from support.rabbitmq import RabbitNode
+from support.server import Server
 from support.waiting import wait_until
 
 from executor.ledger.valkey import ValkeyLedger
@@ -134,6 +136,38 @@ def test_a_wrong_password_ends_a_worker_at_once(tmp_path: Path) -> None:
             assert [one["device"] for one in rex.json("devices")] == ["edge-1"]
     finally:
         rex.close()
+
+
+@pytest.mark.rabbitmq
+def test_a_wrong_password_of_rabbitmq_ends_a_worker_at_once(
+    rabbit_node: RabbitNode, cluster: Cluster, rex: Rex
+) -> None:
+    """The ledger would take it, the broker does not: it is not announced, and says which of them refuses."""
+    url = rabbit_node.virtual_host().replace(rabbit_node.password, "wrong")
+    refused = rex("worker", "--device", "edge-8", REX_BROKER_URL=url, REX_LEDGER_URL=cluster.server.url)
+    assert refused.returncode == 7, refused.stderr
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("rex: RabbitMQ at amqp://rex:***@127.0.0.1:")
+    assert "refuses our password" in line
+    assert device_of(cluster, "edge-8") == {}
+
+
+def test_a_server_that_is_away_is_waited_for_and_that_is_said(tmp_path: Path) -> None:
+    """A worker may be started before its server."""
+    rex = Rex(tmp_path)
+    server = Server(tmp_path / "srv")
+    try:
+        process = rex.start("worker", "--device", "edge-1", REX_BROKER_URL=server.url)
+        assert process.stderr is not None
+        assert process.stdout is not None
+        said = process.stderr.readline()
+        assert "no answer from the server at redis+socket://" in said
+        assert "trying until it answers" in said
+        server.start()
+        assert "serving edge-1" in process.stdout.readline()
+    finally:
+        rex.close()
+        server.stop()
 
 
 def test_what_a_stranger_writes_disturbs_nobody(cluster: Cluster, rex: Rex) -> None:
