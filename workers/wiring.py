@@ -16,13 +16,13 @@ from pydantic import BaseModel
 from config.queues import CONTROL
 from config.settings import Settings, load_settings
 from executor.action import ActionType, Json, Run
-from executor.broker.looking import DeviceQueues
+from executor.broker.looking import DeviceQueues, queued
 from executor.canvas import stage_canvas
 from executor.catalogue import InstalledCatalogue
 from executor.distribution.failover import place_with
 from executor.engine import ExecutionEngine
 from executor.ledger.valkey import ValkeyLedger
-from executor.model.errors import NO_DEVICE, ActionError, LedgerTrouble, Unreachable
+from executor.model.errors import NO_DEVICE, AccessRefused, ActionError, LedgerTrouble, Unreachable
 from executor.model.execution import Claimed
 from executor.ports import Holding
 from executor.resolution import ResolutionExecutor
@@ -202,6 +202,7 @@ class Node:
         Raises:
             SettingsInvalid, JoinRefused, AccessRefused: it cannot be one of this cluster's, now or later.
         """
+        self._knock()
         announced = announcement(
             queues=queues,
             concurrency=concurrency,
@@ -222,6 +223,24 @@ class Node:
             self._coordinate()
         if announced.devices:
             self._serve(announced.devices)
+
+    def _knock(self) -> None:
+        """Find out at once where trying for long does not help, and say where it may.
+
+        Raises:
+            AccessRefused: ledger or broker refuse our password.
+        """
+        broker, ledger = str(self.settings.broker_url), str(self.settings.ledger_url)
+        doors: list[Callable[[], object]] = [self.impatient_ledger.ping]
+        if broker != ledger:
+            doors.append(lambda: queued(broker, [CONTROL]))
+        for ask in doors:
+            try:
+                ask()
+            except AccessRefused:
+                raise
+            except Unreachable as error:
+                _log.warning("%s; trying until it answers", error)
 
     def _coordinate(self) -> None:
         # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own

@@ -8,10 +8,11 @@ from config.queues import device_queue
 from executor.address import Address, masked, parse
 from executor.broker.addresses import broker_options, broker_tls, kombu_url
 from executor.ledger.connection import connect, reachable
-from executor.model.errors import Unreachable
+from executor.model.errors import AccessRefused, Unreachable
 
 _PATIENCE_S = 1.0
 _CONNECT_S = 5
+_ACCESS_REFUSED = 403
 
 
 def queued(broker_url: str, queues: Iterable[str]) -> dict[str, int]:
@@ -69,7 +70,8 @@ def rabbitmq(broker_url: str, address: Address | None = None) -> Iterator[Any]:
     """A connection of kombu.
 
     Raises:
-        Unreachable: no answer, or we are refused; also what goes wrong later on the connection.
+        Unreachable: no answer; also what goes wrong later on the connection.
+        AccessRefused: our password or rights are wrong.
     """
     from kombu.connection import Connection
     from kombu.exceptions import OperationalError
@@ -83,9 +85,23 @@ def rabbitmq(broker_url: str, address: Address | None = None) -> Iterator[Any]:
         connection.ensure_connection(max_retries=1, timeout=_CONNECT_S)
         yield connection
     except (OperationalError, *connection.connection_errors, *connection.channel_errors, OSError) as error:
+        if _is_refusal(error):
+            raise AccessRefused(
+                f"RabbitMQ at {masked(broker_url)} refuses our password or rights: {_said(error)}. Correct "
+                "REX_BROKER_URL"
+            ) from error
         raise Unreachable(f"no answer from RabbitMQ at {masked(broker_url)}: {_said(error)}") from error
     finally:
         connection.release()
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether the server knows us and lets us not in, or not there; kombu wraps what AMQP says."""
+    while error is not None:
+        if getattr(error, "reply_code", None) == _ACCESS_REFUSED:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _said(error: BaseException) -> str:

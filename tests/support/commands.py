@@ -20,8 +20,10 @@ REX = Path(sys.executable).parent / "rex"
 class Rex:
     """Calls of `rex` from one folder, with a state directory of its own and nothing configured."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
+        """`environment`: what all its calls have, unless a call says otherwise."""
         self.folder = folder
+        self._environment = environment
         self.state = folder / "state"
         self.work = folder / "work"
         self.work.mkdir()
@@ -29,7 +31,7 @@ class Rex:
 
     def environment(self, **more: str) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("REX_")}
-        return {**own, "HOME": str(self.folder), "REX_STATE_DIR": str(self.state), **more}
+        return {**own, "HOME": str(self.folder), "REX_STATE_DIR": str(self.state), **self._environment, **more}
 
     def write(self, name: str, text: str) -> Path:
         path = self.work / name
