@@ -1,6 +1,7 @@
 """Many devices: what a queue for each costs, and a stage of 10,000 actions.
 
 - Ten workers that serve ten devices beside ten that serve 500, fifty each: the same thousand actions, in turns.
+- The leading watchdog with 500 live workers: its share of a core.
 - 10,000 actions in one stage on those 500 devices, and the most memory that the coordinator had meanwhile.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 
 from benchmarks.cluster import Processes
 from benchmarks.measure import Say
+from benchmarks.watching import share_of_a_core
 from config.queues import CONTROL, device_queue
 from executor.client import ResolutionClient
 
@@ -70,7 +72,9 @@ def measure(rounds: int, wide: int, say: Say) -> dict[str, Any]:
             side.wait_until_served()
         say(f"{WORKERS} workers serve {WORKERS} devices, and {WORKERS} serve {MANY}")
         try:
-            return {**_compared(sides, rounds, say), **_widest(sides[MANY], wide, say)}
+            share = share_of_a_core(processes.url(len(sides)), devices=MANY, seconds=20.0)
+            watched = {f"watchdog_percent_of_a_core_{MANY}_devices": round(share * 100, 2)}
+            return {**_compared(sides, rounds, say), **_widest(sides[MANY], wide, say), **watched}
         finally:
             for side in sides.values():
                 side.client.close()

@@ -73,7 +73,8 @@ class _Devices:
         if device in self.drained:
             told = self.drained[device]
             who, why = f" by {told.by}" if told.by else "", f": {told.reason}" if told.reason else ""
-            return Loss(f"device {device!r} is drained{who}{why}", "`rex drain --help` says how that ends", dead=False)
+            remedy = f"`rex drain {device} --undo` gives it work again"
+            return Loss(f"device {device!r} is drained{who}{why}", remedy, dead=False)
         return None
 
 

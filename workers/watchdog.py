@@ -27,7 +27,7 @@ SETTLE_DOWN_S = 3.0
 """After a failure of our own polls, or a restart of the server, nobody is declared dead for so long."""
 _PROMPT_S = 0.5
 """An answer that took longer came from a server that was away, or stands between two freezes of our own."""
-_LATE_S = 1.0
+_LATE_S = 1.5
 """Turns so far apart say that we stood still; then others may have stood still with us."""
 OVERSTAY_S = 10.0
 """A living worker that still holds an action so long after its deadline has lost track of it."""

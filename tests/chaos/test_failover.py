@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def lose(cluster: Cluster, name: str) -> float:
 
 def held(cluster: Cluster) -> str:
     """An execution that occupies the one place of edge-1; it may run again."""
-    hold = action("hold", cluster.effects, then="sleep 2", idempotent=True)
+    hold = action("hold", cluster.effects, then="sleep 5", idempotent=True)
     execution = cluster.client.submit(strategy("hold", [hold]))
     wait_until(lambda: "do:hold" in cluster.effects.lines(), description="edge-1 is busy")
     return execution
@@ -140,6 +141,23 @@ def test_what_may_stand_on_a_lost_device_is_listed(cluster: Cluster) -> None:
     assert left["reason"] == "it may have begun on edge-1 before that device was lost"
     assert Counter(cluster.effects.lines())["undo:first"] == 1
     assert report["rollback"]["status"] == "partial"
+
+
+def test_a_snapshot_waits_for_its_device(cluster: Cluster, tmp_path: Path) -> None:
+    """Nothing begins before it is taken; it goes on by itself when the device is there."""
+    (tmp_path / "file").write_text("old")
+    cluster.coordinator()
+    cluster.worker("edge-2")
+    cluster.ready()
+    saved = [{"uses": "snapshot.files", "with": {"path": str(tmp_path)}, "device": "edge-1"}]
+    document = strategy("saved", [action("a", cluster.effects, device="edge-2")], snapshot=saved)
+    execution = cluster.client.submit(document)
+    (waits,) = wait_until(lambda: events(cluster, execution, "execution:action:waiting"), description="it waits")
+    assert waits["data"]["action"] == "snapshot/1"
+    assert cluster.effects.lines() == []
+    cluster.worker("edge-1")
+    assert cluster.result(execution)["status"] == "completed"
+    assert cluster.effects.lines() == ["do:a"]
 
 
 def leader(cluster: Cluster) -> str:

@@ -208,7 +208,9 @@ end
 local EVENT_OF = { succeeded = 'completed', failed = 'failed', timed_out = 'failed', skipped = 'skipped', cancelled = 'cancelled' }
 
 local function ask_to_advance(x)
-  post('adv:' .. x.id .. '|' .. x.gen .. '|' .. x.stage, NOW + 1000, task_entry('executor.advance',
+  -- messages of moved actions carry no chord: then nobody else asks
+  local later = redis.call('HEXISTS', key('x', x.id), 'moves') == 1 and 0 or 1000
+  post('adv:' .. x.id .. '|' .. x.gen .. '|' .. x.stage, NOW + later, task_entry('executor.advance',
     x.id .. ':' .. x.gen .. ':' .. x.stage, q(x.id) .. ',' .. x.gen .. ',' .. x.stage), false)
 end
 
