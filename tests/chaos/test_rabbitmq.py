@@ -104,3 +104,4 @@ def test_a_message_that_the_server_drops_after_too_many_deliveries(cluster: Clus
     assert cluster.crashed
     assert report["status"] == "completed"
     assert {"do:a0", "do:a1", "do:a2"} == set(cluster.effects.lines())
+    assert "has lost its message" in (cluster.folder / "control.log").read_text()
