@@ -55,6 +55,8 @@ def share_of_a_core(url: str, *, devices: int, seconds: float) -> float:
         watchdog = _watchdog(ledger)
         pause = threading.Event()
         watchdog.turn(ledger.lead("bench", LEAD_S))  # the first one reads every announcement
+        while ledger.pulse(0.75).silent:  # they have not begun to renew
+            pause.wait(TICK_S)
         began, used = time.monotonic(), time.thread_time()
         while time.monotonic() - began < seconds:
             watchdog.turn(ledger.lead("bench", LEAD_S))

@@ -74,6 +74,11 @@ class FleetLedger(DeviceReading):
         _, run_id, now, silent, counted = self._call("pulse", round(silence_s * 1000))
         return Pulse(run_id, int(now), _numbers(silent), _numbers(counted))
 
+    def overstayed(self, after_s: float) -> list[tuple[str, Lease]]:
+        """Leases of living workers whose deadline passed more than `after_s` seconds ago, with their holders."""
+        flat = self._call("overstayed", round(after_s * 1000))[1]
+        return [(name, lease(held)) for name, held in zip(flat[::2], flat[1::2], strict=True)]
+
     def fence(self, incarnation: str, *, term: str = "") -> list[Lease]:
         """Declare a worker dead; returns its leases.
 

@@ -184,23 +184,6 @@ class LedgerReading:
             raw: Any = self._client.smembers(self._key("L", incarnation))
         return [lease(member) for member in raw]
 
-    def overstayed(self, after_s: float) -> list[tuple[str, Lease]]:
-        """Leases of living workers whose deadline passed more than `after_s` seconds ago, with their holders."""
-        names = list(self.counters())
-        with reachable(self.url):
-            pipe = self._client.pipeline(transaction=False)
-            for name in names:
-                pipe.smembers(self._key("L", name))
-            found = pipe.execute()
-        held = [(name, lease(member)) for name, mine in zip(names, found, strict=True) for member in mine]
-        now = self.now_ms()
-        with reachable(self.url):
-            pipe = self._client.pipeline(transaction=False)
-            for _, (execution, generation, action) in held:
-                pipe.hget(self._key("a", execution, generation, action), "deadline")
-            deadlines = pipe.execute()
-        return [item for item, due in zip(held, deadlines, strict=True) if due and now - int(due) > after_s * 1000]
-
     def to_sweep(self) -> list[str]:
         """Incarnations of workers that are gone."""
         with reachable(self.url):
