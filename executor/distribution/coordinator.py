@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from config.settings import Settings
-from executor.distribution.failing import Fate, fate_of
+from executor.distribution.failing import Fate, fates_of
+from executor.distribution.failover import place_with
 from executor.distribution.placement import Fleet
-from executor.model.placement import Wanted
 from executor.model.plan import Plan, Step
 from executor.model.strategy import Strategy
 from executor.ports import Ledger, Queues
@@ -99,15 +99,19 @@ class DistributedCoordinator:
         self._settings = settings
         self._queues = queues or ledger
 
-    def fleet(self) -> Fleet:
-        """The devices as they are now; one for each planning."""
+    def fleet(self, *, without: str | None = None) -> Fleet:
+        """The devices as they are now; one for each planning.
+
+        Args:
+            without: a device that is given nothing.
+        """
         workers = self._ledger.workers()
         return Fleet(
             workers,
             self._ledger.busy(),
             queued=self._queues.queued({device for worker in workers.values() for device in worker.devices}),
             health=self._ledger.health(),
-            drained=self._ledger.drained(),
+            drained={*self._ledger.drained(), *([] if without is None else [without])},
         )
 
     def distribute_execution(
@@ -169,15 +173,12 @@ class DistributedCoordinator:
 
         It is said here and done by the watchdog, step by step, by the same rules: nothing has to be called for it.
         """
-        mine = [share.action for share in distribution.shares if share.device == failed]
-        rows = self._ledger.actions(context.execution, 0, mine)
-        fleet = self.fleet()
-
-        def place(step: Step) -> str:
-            return fleet.place(Wanted((step.call.uses,), step.agent, step.capabilities)).device
-
-        fates = {name: fate_of(distribution.planned.steps[name], rows[name], failed, place) for name in mine}
-        return {name: fate for name, fate in fates.items() if fate is not None}
+        planned, place = distribution.planned, place_with(self.fleet(without=failed))
+        found: dict[str, Fate] = {}
+        for stage in planned.plan.stages:
+            rows = self._ledger.actions(context.execution, 0, stage.steps)
+            found |= fates_of(stage, planned.steps, rows, failed, place)
+        return found
 
     def collect_results(self, devices: Iterable[str] | None, execution: str) -> dict[str, dict[str, Json]]:
         """By device, each of its actions with ``status``, ``result``, ``error``, ``attempts``, ``undo`` and ``effect``:

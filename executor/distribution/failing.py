@@ -1,16 +1,13 @@
-"""What becomes of an action whose device is gone: pure."""
+"""What becomes of the actions of a device that is gone, told before it happens: by the same rules as failover. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from executor.distribution.failover import may_move
-from executor.model.errors import RexError
+from executor.distribution.failover import Loss, Place, Rows, decide, devices_of, may_move, stranded_in
+from executor.model.errors import NoDevice
 from executor.model.execution import FINAL
-from executor.model.plan import Step
-
-Place = Callable[[Step], str]
-"""Chooses a device of those that live; raises RexError where none can do it."""
+from executor.model.plan import Stage, Step
 
 
 @dataclass(frozen=True)
@@ -19,46 +16,56 @@ class Fate:
 
     becomes: Literal["moves", "waits", "probed", "listed"]
     """moves: to another device. waits: for its own. probed: found out first whether it was done, then done if not.
-    listed: nobody can know whether it was done, so at its deadline it ends as unknown, for a person."""
+    listed: unless its own device tells, nobody can know whether it was done; it is left for a person."""
     device: str
     """Where it goes on, or what it waits for."""
     why: str
 
 
-def fate_of(step: Step, row: Mapping[str, str], failed: str, place: Place) -> Fate | None:
-    """What becomes of `step`, whose device `failed` is gone; None: it has ended.
+def fates_of(stage: Stage, steps: Mapping[str, Step], rows: Rows, failed: str, place: Place) -> dict[str, Fate]:
+    """What becomes of each action of a stage that was to be done by `failed` and has not ended.
 
     Args:
-        step: the action.
-        row: its fields in the ledger.
-        failed: the device.
-        place: finds another.
+        stage: one of the way forward, open or not.
+        steps: those of its generation, by id.
+        rows: what the ledger says of its actions.
+        failed: the device that is gone.
+        place: chooses among the others.
     """
-    status = row.get("status", "ready")
-    if status in FINAL:
-        return None
-    begun = "attempt" in row
-    movable = may_move([step], begun=begun)
-    instead = _instead(step, failed, place) if movable else None
-    if status == "running":
-        return _of_running(step, failed, instead)
-    if instead is not None:
-        return Fate("moves", instead, f"{'another device may take it up' if begun else 'it has not begun'}")
-    bound = "no other device can do it" if movable else "it is bound to its device"
-    return Fate("waits", failed, f"{bound}: it goes on when {failed} is back, within distributed.device_wait")
+    loss = Loss(f"no worker serves device {failed!r}", f"Start one with `rex worker --device {failed}`")
+    stranded = stranded_in(stage, rows, 0, lambda device: loss if device == failed else None)
+    decided = decide(stranded, steps, place)
+    found = {
+        name: Fate("moves", move.to, move.reason)
+        for move in decided.moves
+        for message in move.messages
+        for name in message
+    }
+    nobody = {name: wait.nobody for name, wait in decided.waits.items()}
+    for name, device in devices_of(stage, rows).items():
+        status = rows.get(name, {}).get("status", "ready")
+        if device != failed or status in FINAL or name in found:
+            continue
+        found[name] = _running(steps[name], place) if status == "running" else _waits(steps[name], nobody.get(name, ""))
+    return {name: found[name] for name in stage.steps if name in found}
 
 
-def _of_running(step: Step, failed: str, instead: str | None) -> Fate:
-    if instead is not None:
-        return Fate("probed", instead, "it was running, and may be taken up elsewhere")
+def _waits(step: Step, nobody: str) -> Fate:
+    if nobody:
+        return Fate("waits", step.device, f"no other device takes it: {nobody}")
+    why = "it comes after what waits, and is looked at then" if step.movable else "it is bound to its device"
+    return Fate("waits", step.device, f"{why}; up to distributed.device_wait")
+
+
+def _running(step: Step, place: Place) -> Fate:
+    """It is taken from its holder when that is surely gone; what may run twice at once."""
+    if may_move([step], begun=True):
+        try:
+            to, why = place([step])
+        except NoDevice:
+            pass
+        else:
+            return Fate("probed", to, f"it was running; {to}: {why}")
     if step.idempotent:
-        return Fate("probed", failed, "it was running and may run twice: it goes on when its device is back")
-    return Fate("listed", failed, "it was running, may not run twice, and only its device can tell whether it was done")
-
-
-def _instead(step: Step, failed: str, place: Place) -> str | None:
-    try:
-        found = place(step)
-    except RexError:
-        return None
-    return None if found == failed else found
+        return Fate("probed", step.device, "it was running and may run twice: it goes on when its device is back")
+    return Fate("listed", step.device, "it was running, may not run twice, and only its device can tell")

@@ -8,12 +8,14 @@ from support.ledgers import WRONG, Tried, step
 from config.settings import Settings
 from executor.catalogue import InstalledCatalogue
 from executor.distribution import Context, DistributedCoordinator, Distribution
-from executor.distribution.failing import fate_of
+from executor.distribution.failing import fates_of
+from executor.distribution.failover import Place
 from executor.documents import load_data
 from executor.ledger.memory import MemoryLedger
 from executor.model.device import Announcement
-from executor.model.errors import RexError, UnknownExecution
+from executor.model.errors import NoDevice, UnknownExecution
 from executor.model.execution import Claimed
+from executor.model.plan import group, sequence
 from executor.resolution import ResolutionExecutor
 from executor.validation import validate
 
@@ -105,33 +107,50 @@ def test_a_lost_device(house: House) -> None:
     }  # fmt: skip
 
 
-def nobody(_: object) -> str:
-    raise RexError("none can")
+def nobody(_: object) -> tuple[str, str]:
+    raise NoDevice("none can")
+
+
+def other(_: object) -> tuple[str, str]:
+    return "edge-2", "it is free"
 
 
 @pytest.mark.parametrize(
     ("about", "row", "place", "becomes"),
     [
-        ({}, {"status": "succeeded"}, "edge-2", None),
-        ({"movable": True}, {}, "edge-2", "moves"),
-        ({"movable": True}, {}, None, "waits"),
-        ({"movable": True}, {}, "edge-1", "waits"),
-        ({}, {}, "edge-2", "waits"),
-        ({"movable": True}, {"attempt": "1"}, "edge-2", "waits"),
-        ({"movable": True, "reach": True}, {"attempt": "1"}, "edge-2", "moves"),
-        ({"movable": True, "idempotent": True}, {"attempt": "1", "status": "running"}, "edge-2", "probed"),
-        ({"idempotent": True}, {"attempt": "1", "status": "running"}, "edge-2", "probed"),
-        ({}, {"attempt": "1", "status": "running"}, "edge-2", "listed"),
-        ({"movable": True}, {"attempt": "1", "status": "running"}, "edge-2", "listed"),
+        ({}, {"status": "succeeded"}, other, None),
+        ({"movable": True}, {}, other, ("moves", "edge-2")),
+        ({"movable": True}, {}, nobody, ("waits", "edge-1")),
+        ({}, {}, other, ("waits", "edge-1")),
+        ({"movable": True}, {"attempt": "1"}, other, ("waits", "edge-1")),
+        ({"movable": True, "reach": True}, {"attempt": "1"}, other, ("moves", "edge-2")),
+        ({"movable": True, "idempotent": True}, {"attempt": "1", "status": "running"}, other, ("probed", "edge-2")),
+        ({"movable": True, "idempotent": True}, {"attempt": "1", "status": "running"}, nobody, ("probed", "edge-1")),
+        ({"idempotent": True}, {"attempt": "1", "status": "running"}, other, ("probed", "edge-1")),
+        ({}, {"attempt": "1", "status": "running"}, other, ("listed", "edge-1")),
+        ({"movable": True}, {"attempt": "1", "status": "running"}, other, ("listed", "edge-1")),
     ],
 )
 def test_what_becomes_of_one_action(
-    about: dict[str, Any], row: dict[str, str], place: str | None, becomes: str
+    about: dict[str, Any], row: dict[str, str], place: Place, becomes: tuple[str, str] | None
 ) -> None:
-    fate = fate_of(step("a", **about), row, "edge-1", nobody if place is None else lambda _: place)
-    assert (fate.becomes if fate else None) == becomes
-    if fate and fate.becomes in ("moves", "probed") and about.get("movable"):
-        assert fate.device == "edge-2"
+    """By the rules of failover, and in every state that an action can be in."""
+    one = step("a", **about)
+    found = fates_of(group([one]), {"a": one}, {"a": row}, "edge-1", place)
+    assert {name: (fate.becomes, fate.device) for name, fate in found.items()} == ({"a": becomes} if becomes else {})
+
+
+def test_of_a_sequence_what_comes_after_waits_with_its_head() -> None:
+    """And where the head moves, what may move goes with it."""
+    bound = {name: step(name, movable=name != "a") for name in "abc"}
+    (stage,) = sequence(list(bound.values()), length=25, fuse=True)
+    assert {fate.becomes for fate in fates_of(stage, bound, {}, "edge-1", other).values()} == {"waits"}
+    free = {name: step(name, movable=True) for name in "abc"}
+    (stage,) = sequence(list(free.values()), length=25, fuse=True)
+    moved = fates_of(stage, free, {"a": {"status": "succeeded"}}, "edge-1", other)
+    assert {name: (fate.becomes, fate.device) for name, fate in moved.items()} == dict.fromkeys(
+        "bc", ("moves", "edge-2")
+    )
 
 
 def test_state_goes_to_the_devices(house: House) -> None:
