@@ -1,4 +1,4 @@
-"""The Lua scripts beside this file, each with the shared prelude before it, and some with that of the fleet."""
+"""The Lua scripts beside this file, each with the shared prelude before it, and some with one more."""
 
 from functools import cache
 from importlib.resources import files
@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     import redis
     from redis.commands.core import Script
 
-_FLEET = "prelude_fleet"
-_NEEDS_FLEET = "-- needs the prelude of the fleet\n"
-"""The first line of a script that is about workers or devices."""
+_MORE = {
+    "-- needs the prelude of the fleet\n": "prelude_fleet",
+    "-- needs the prelude of claims\n": "prelude_claims",
+}
+"""The first line of a script that needs a further prelude, and which."""
 
 
 @cache
@@ -18,7 +20,7 @@ def source(name: str) -> str:
     """The text of script `name` as the server gets it."""
     folder = files(__package__) / "lua"
     own = (folder / f"{name}.lua").read_text()
-    preludes = ("prelude", *([_FLEET] if own.startswith(_NEEDS_FLEET) else []))
+    preludes = ["prelude", *(more for line, more in _MORE.items() if own.startswith(line))]
     return "".join((folder / f"{prelude}.lua").read_text() for prelude in preludes) + own
 
 

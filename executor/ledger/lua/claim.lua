@@ -1,3 +1,4 @@
+-- needs the prelude of claims
 -- May this worker run the first action of its message that is not final? ARGV: E, G, holder, nonce, signature, device
 -- whose queue delivered the message or '', then A, ...
 -- The signature is only needed to park; without it the answer is "signature", and the call is made again with it.

@@ -1,3 +1,4 @@
+-- needs the prelude of claims
 -- Store how an attempt ended, only for the current token; then, for a fused message, claim what follows.
 -- ARGV: E, G, A, token, status, outcome, nonce, effect, signature, delay in ms, holder, next nonce,
 -- device whose queue delivered the message or '', number of marks (fields to keep with the action), then field, value,

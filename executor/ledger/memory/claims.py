@@ -1,4 +1,4 @@
-"""Who may run what, in memory: `claim_one` and `claim_first` of ``lua/prelude.lua``."""
+"""Who may run what, in memory: `claim_one` and `claim_first` of ``lua/prelude_claims.lua``."""
 
 import json
 from collections.abc import Iterable
