@@ -9,7 +9,6 @@ from executor.catalogue import InstalledCatalogue
 from executor.documents import load_file
 from executor.model.errors import NotAvailable, Problem, StrategyInvalid
 from executor.model.strategy import Action, Labels, Strategy
-from executor.planning.merging import merged, path_of
 from executor.validation import check, check_context, check_inputs, convert_input
 
 LOCAL = "local"
@@ -93,6 +92,8 @@ def devices_of(strategy: Strategy, environ: Mapping[str, str]) -> list[str]:
     Raises:
         StrategyInvalid: an action asks for what none of them announces, and no other will come.
     """
+    from executor.planning.merging import merged
+
     agents: dict[str, str] = {}
     named: dict[str, None] = {}
     for action in strategy.all_actions():
@@ -112,6 +113,8 @@ def devices_of(strategy: Strategy, environ: Mapping[str, str]) -> list[str]:
 
 
 def _refuse_unannounced(strategy: Strategy, action: Action, environ: Mapping[str, str]) -> None:
+    from executor.planning.merging import path_of
+
     listed = [environ.get(name, "").split(",") for name in ("REX_LABELS", "REX_CAPABILITIES")]
     announced = {part.strip() for parts in listed for part in parts if part.strip()}
     labels = action.devices.labels if isinstance(action.devices, Labels) else {}
