@@ -1,6 +1,5 @@
 """`rex devices`, `rex drain`."""
 
-import contextlib
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ Json = dict[str, Any]
 _HEADS = ("device", "state", "why", "agent", "labels", "load", "running", "queued", "last seen", "workers")
 _NOBODY = "no device is known: start a worker with `rex worker --device edge-1`"
 _LOOK_S = 0.2
+_TURN_S = 0.05
 
 
 def devices(*, once: bool, as_json: bool, config: Path | None) -> int:
@@ -90,10 +90,15 @@ def _show_on_and_on(client: "ResolutionClient", queues: "Queues | None", interva
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(), auto_refresh=False) as live, contextlib.suppress(KeyboardInterrupt):
-        while True:
+    from executor.cli.following import Interrupts
+
+    interrupts = Interrupts()
+    with interrupts.counting(), Live(console=Console(), auto_refresh=False) as live:
+        while not interrupts.count:
             live.update(_table(client.devices(queues)), refresh=True)
-            time.sleep(interval_s)
+            until = time.monotonic() + interval_s
+            while not interrupts.count and time.monotonic() < until:
+                time.sleep(_TURN_S)
 
 
 def _table(found: Iterable[Json]) -> Any:
