@@ -38,6 +38,21 @@ def lose(cluster: Cluster, name: str) -> float:
     return at_ms
 
 
+def watched(cluster: Cluster) -> None:
+    """Wait until the watchdog buries: in its first seconds it declares nobody dead."""
+    cluster.worker("edge-9")
+    cluster.ready()
+    cluster.kill("edge-9")
+    cluster.gone("edge-9")
+    living = lambda: {device for worker in cluster.client.workers() for device in worker["devices"]}  # noqa: E731
+    wait_until(lambda: "edge-9" not in living(), description="the dead worker is buried")
+
+
+def until(cluster: Cluster, name: str) -> str:
+    """A command that ends when the file of that name is there."""
+    return f"until [ -e {cluster.folder}/{name} ]; do sleep 0.02; done"
+
+
 def held(cluster: Cluster) -> str:
     """An execution that occupies the one place of edge-1; it may run again."""
     hold = action("hold", cluster.effects, then="sleep 5", idempotent=True)
@@ -50,7 +65,7 @@ def test_queued_work_is_done_elsewhere_once_and_bound_work_when_its_device_is_ba
     cluster.coordinator()
     cluster.worker("edge-1", concurrency=1)
     cluster.worker("edge-2", concurrency=1)
-    cluster.ready()
+    watched(cluster)
     bound = held(cluster)
     names = [f"m{n}" for n in range(6)]
     made = [action(name, cluster.effects, then="sleep 0.3") for name in names]
@@ -80,17 +95,18 @@ def test_the_rest_of_a_sequence_moves_with_its_head(cluster: Cluster) -> None:
     cluster.coordinator()
     cluster.worker("edge-1")
     cluster.ready()
-    made = [action(f"s{n}", cluster.effects, then="sleep 0.4", idempotent=True) for n in range(4)]
+    made = [action(f"s{n}", cluster.effects, idempotent=True) for n in range(4)]
+    made[1]["with"] = cluster.effects.command("do:s1", then=until(cluster, "gate"))
     execution = cluster.client.submit(anywhere("chain", made, model="sequential"))
     wait_until(lambda: "do:s1" in cluster.effects.lines(), description="it runs on the only device")
     cluster.worker("edge-2")
-    cluster.ready(3)
+    watched(cluster)
     killed_ms = lose(cluster, "edge-1")
+    (cluster.folder / "gate").touch()
     report = cluster.result(execution)
     assert report["status"] == "completed"
     lines = Counter(cluster.effects.lines())
-    assert lines["do:s0"] == 1
-    assert lines["do:s3"] == 1
+    assert lines == Counter({"do:s0": 1, "do:s1": 2, "do:s2": 1, "do:s3": 1})
     again = [e for e in events(cluster, execution, "execution:action:started") if e["data"]["device"] == "edge-2"]
     say(f"taken over after {again[0]['timestamp'] - killed_ms:.0f} ms")
     assert again[0]["timestamp"] - killed_ms < 3000
@@ -105,9 +121,15 @@ def test_a_compensation_moves_where_its_type_reaches_the_same(cluster: Cluster) 
     cluster.ready()
     reaching = action("reaching", cluster.effects)
     reaching["compensate"] = {"uses": "wait", "with": {"for": "10ms"}}
-    gate = f"until [ -e {cluster.folder}/gate ]; do sleep 0.02; done; false"
     actions = [reaching, action("bound", cluster.effects)]
-    end = action("gate", cluster.effects, then=gate, retry="none", compensate="none", device="edge-2")
+    end = action(
+        "gate",
+        cluster.effects,
+        then=until(cluster, "gate") + "; false",
+        retry="none",
+        compensate="none",
+        device="edge-2",
+    )
     end["needs"] = ["reaching", "bound"]
     execution = cluster.client.submit(strategy("back", [*actions, end], model="parallel"))
     wait_until(lambda: "do:gate" in cluster.effects.lines(), description="everything was done")
@@ -128,13 +150,14 @@ def test_what_may_stand_on_a_lost_device_is_listed(cluster: Cluster) -> None:
     cluster.coordinator()
     cluster.worker("edge-1")
     cluster.ready()
-    first = action("first", cluster.effects, then="sleep 1", idempotent=True)
+    first = action("first", cluster.effects, then=until(cluster, "gate"), idempotent=True)
     bad = action("bad", cluster.effects, then="false", retry="none")
     execution = cluster.client.submit(anywhere("left", [first, bad], model="sequential"))
     wait_until(lambda: "do:first" in cluster.effects.lines(), description="it runs on the only device")
     cluster.worker("edge-2")
     cluster.ready(3)
     lose(cluster, "edge-1")
+    (cluster.folder / "gate").touch()
     report = cluster.result(execution)
     (left,) = report["rollback"]["remaining"]
     assert (left["action"], left["device"]) == ("first", "edge-1")
