@@ -417,6 +417,10 @@ local function claim_one(x, G, A, holder, nonce, signature, at)
     redis.call('HSET', name, 'status', 'running', 'nonce', nonce, 'token', token, 'attempt', attempt, 'mode', mode,
       'holder', holder, 'device', device, 'deadline', NOW + rule.t)
     if v[11] or v[13] then redis.call('HDEL', name, 'probe', 'unserved') end
+    -- who holds it again is no ghost of its own
+    if v[11] and redis.call('HDEL', name, 'ghost:' .. holder) == 1 then
+      redis.call('SREM', key('live', x.id), G .. '|' .. A .. '|' .. holder)
+    end
     if v[13] and G > 0 then redis.call('HDEL', key('x', x.id), 'rb_waits', 'waiting_for') end  -- who else waits says so again
     if not v[9] then
       redis.call('HSET', name, 'started', NOW, 'ord', redis.call('HINCRBY', key('x', x.id), 'ord', 1))

@@ -154,6 +154,8 @@ class Claims(Moves):
         if "ord" not in fields:
             x.put(ord=x.number("ord") + 1)
             fields.update(started=str(self.now), ord=x.fields["ord"])
+        if fields.pop(f"ghost:{holder}", None):
+            x.ghosts.discard((generation, action, holder))  # who holds it again is no ghost of its own
         x.live.add((generation, action))
         self.store.leases[holder].add((x.id, generation, action))
         self.emit_action(x, generation, "started", action=action, device=device, attempt=attempt, mode=mode)

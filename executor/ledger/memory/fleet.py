@@ -199,8 +199,16 @@ class MemoryFleet(MemoryDevices):
         with self._step(term) as do:
             x = self._store.executions.get(execution)
             fields = x.action(generation, action) if x and x.known(generation, action) else {}
+            ghost = (generation, action, incarnation)
             if x is None or fields.get("status") != "running" or fields["holder"] != incarnation:
+                works_until = fields.get(f"ghost:{incarnation}")
+                if works_until is not None and not sure and do.now < int(works_until):
+                    return "later"
                 do.end_lease(incarnation, held)
+                if x is not None and works_until is not None:
+                    del fields[f"ghost:{incarnation}"]
+                    x.ghosts.discard(ghost)
+                    do.drain(x)
                 return "gone"
             may_run_twice = bool(x.rule(generation, action).get("id"))
             past = do.now >= int(fields["deadline"]) + 1000
@@ -218,7 +226,12 @@ class MemoryFleet(MemoryDevices):
             else:
                 fields.update(status="ready", probe="1", token="", since=str(do.now), takeovers=str(takeovers))
                 x.live.discard((generation, action))  # it keeps its slot
-                do.end_lease(incarnation, held)
+                if sure or past:
+                    do.end_lease(incarnation, held)
+                else:
+                    # it may be at work all the same, and until then nothing is taken back
+                    fields[f"ghost:{incarnation}"] = str(int(fields["deadline"]) + 1000)
+                    x.ghosts.add(ghost)
                 do.emit_action(x, generation, "interrupted", '"error":' + told, action=action)
                 do.unpark(x, generation, action)
             return "ok"

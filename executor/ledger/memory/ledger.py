@@ -161,6 +161,7 @@ class MemoryLedger(MemoryRollbacks):
                     do.emit(x, "rollback:completed", success=rollback == "completed", status=rollback)
             x.clear_places(x.current)
             x.live.clear()
+            x.ghosts.clear()
             x.delayed.clear()
             x.drain_waits.clear()
             del self._store.accepted[execution]

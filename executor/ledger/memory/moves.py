@@ -197,7 +197,7 @@ class Moves:
 
     def drain(self, x: Execution) -> None:
         """A stopping execution whose last live claim is gone goes on: to its rollback, or to its end."""
-        if x.state != "stopping" or x.live:
+        if x.state != "stopping" or x.live or x.ghosts:
             return
         if x.fields["mode"] != "rollback" or x.current != 0 or x.fields["rollback"] == "none":
             self.conclude_later(x)

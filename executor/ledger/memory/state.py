@@ -49,6 +49,8 @@ class Execution:
     generations: list[Generation] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     live: set[tuple[int, str]] = field(default_factory=set)
+    ghosts: set[tuple[int, str, str]] = field(default_factory=set)
+    """Generation, action and former holder of what was taken over while nobody was sure that the holder is gone."""
     """Actions that somebody has claimed and not settled."""
     delayed: set[tuple[int, str]] = field(default_factory=set)
     slots: set[str] = field(default_factory=set)
