@@ -36,7 +36,7 @@ def wish(fleet: Fleet, moment: str) -> Wish:
     return Wish(fleet.devices, fleet.folder / "world", naps=(0.3, 0.8), fails=1 if moment == "rollback" else 0.3)
 
 
-@pytest.mark.parametrize("moment", cases(MOMENTS, "forward"))
+@pytest.mark.parametrize("moment", cases(MOMENTS))
 def test_the_server_has_no_memory_left(fleet: Fleet, moment: str) -> None:
     fleet.ready()
     server = fleet.redis()
