@@ -17,7 +17,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0 if long_run() else 180)
 Json = dict[str, Any]
 MOMENTS = ("forward", "rollback")
 LENGTHS = {"a second": 1.0, "a lease": LEASE_S, "ten leases": 10 * LEASE_S}
-SHORT = [("both", "a lease", "forward"), ("to", "a lease", "rollback")]
 ALL = [(ways, length, moment) for moment in MOMENTS for length in LENGTHS for ways in WAYS]
 
 
@@ -40,7 +39,7 @@ def cut(ways: str, lasts_s: float, *hosts: str) -> Fault:
     return Fault(begin, lasts_s, Fleet.heal, hosts)
 
 
-@pytest.mark.parametrize(("ways", "length", "moment"), cases(ALL, *SHORT))
+@pytest.mark.parametrize(("ways", "length", "moment"), cases(ALL, ("to", "a lease", "rollback")))
 def test_a_device_is_cut_off(fleet: Fleet, ways: str, length: str, moment: str) -> None:
     fleet.ready()
     wish = Wish(fleet.devices, fleet.folder / "world", naps=(0.3, 0.8, 1.5), fails=1 if moment == "rollback" else 0.3)
@@ -89,6 +88,7 @@ def test_a_device_is_cut_off_while_it_takes_a_snapshot(fleet: Fleet, ways: str, 
     endure(fleet, saving, "snapshot", cut(ways, LENGTHS[length], "edge-1"), count=1, also=restored)
 
 
+@pytest.mark.long
 def test_nothing_is_taken_back_while_a_host_that_is_cut_off_still_works(fleet: Fleet) -> None:
     """What may be repeated is taken over at once, and then something else fails; on the lost host it still goes on."""
     fleet.ready()

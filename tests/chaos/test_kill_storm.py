@@ -16,8 +16,8 @@ from support.trial import healthy_after, long_run, seed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0 if long_run() else 180)]
 
-EXECUTIONS = int(os.environ.get("REX_KILL_EXECUTIONS", "2000" if long_run() else "40"))
-FAULTS = int(os.environ.get("REX_KILL_FAULTS", "300" if long_run() else "8"))
+EXECUTIONS = int(os.environ.get("REX_KILL_EXECUTIONS", "2000" if long_run() else "30"))
+FAULTS = int(os.environ.get("REX_KILL_FAULTS", "300" if long_run() else "6"))
 
 
 @pytest.fixture

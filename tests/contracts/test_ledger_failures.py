@@ -2,6 +2,7 @@
 
 import pytest
 from support.ledgers import WRONG, AnyLedger, Tried, in_group, in_sequence, step
+from support.waiting import wait_until
 
 from executor.model.execution import Answer
 
@@ -73,6 +74,31 @@ def test_the_way_back_begins_when_the_last_live_claim_has_ended(ledger: AnyLedge
     else:
         tried.settle(b, last, holder="w2")
     assert tried.status("b") != "waiting"  # a stop leaves no delay behind
+    assert tried.state == "rolling_back"
+    assert "rb:E1" in tried.sent()
+
+
+@pytest.mark.parametrize("end", ["surely gone", "past its deadline"])
+def test_nothing_is_taken_back_while_a_former_holder_may_still_be_at_work(ledger: AnyLedger, end: str) -> None:
+    """What may run twice is taken over before anybody is sure that its holder is gone."""
+    timeout_s = 0.05 if end == "past its deadline" else 30
+    tried = Tried(ledger).start(in_group([step("a", idempotent=True, timeout_s=timeout_s), step("b")]))
+    tried.claim("a", holder="w2")
+    ledger.fence("w2")
+    assert ledger.expire("w2", ("E1", 0, "a"), sure=False, error=WRONG) == "ok"
+    assert tried.status("a") == "ready"
+    tried.settle(tried.claim("b"), "failed")
+    assert tried.state == "stopping"
+    if end == "surely gone":
+        assert ledger.expire("w2", ("E1", 0, "a"), sure=False, error=WRONG) == "later"
+        assert ledger.leases("w2") == [("E1", 0, "a")]
+        assert ledger.expire("w2", ("E1", 0, "a"), sure=True, error=WRONG) == "gone"
+    else:
+        wait_until(
+            lambda: ledger.expire("w2", ("E1", 0, "a"), sure=False, error=WRONG) == "gone",
+            description="its deadline has passed",
+        )
+    assert ledger.leases("w2") == []
     assert tried.state == "rolling_back"
     assert "rb:E1" in tried.sent()
 
