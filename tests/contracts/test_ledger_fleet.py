@@ -148,26 +148,6 @@ def test_a_silent_holder_holds_the_stop_up_until_its_deadline(ledger: AnyLedger)
     assert tried.state == "rolling_back"
 
 
-@pytest.mark.parametrize("sure", [True, False])
-def test_nothing_is_taken_back_while_a_former_holder_may_be_at_it(ledger: AnyLedger, sure: bool) -> None:
-    """It is waited for until it is surely gone, or its deadline and a second are over."""
-    tried = Tried(ledger).start(in_group([step("a", idempotent=True, timeout_s=30.0 if sure else 0.0), step("b")]))
-    tried.claim("a")
-    ledger.fence("w1")
-    assert taken_from(ledger, "w1", sure=False) == "ok"
-    tried.do("a", holder="w2")
-    tried.do("b", holder="w2", status="failed")
-    assert (tried.state, ledger.leases("w1")) == ("stopping", [("E1", 0, "a")])
-    if sure:
-        assert taken_from(ledger, "w1", sure=False) == "later"
-        assert taken_from(ledger, "w1", sure=True) == "gone"
-    else:
-        wait_until(
-            lambda: taken_from(ledger, "w1", sure=False) == "gone", description="the second beyond the deadline is over"
-        )
-    assert (tried.state, ledger.leases("w1")) == ("rolling_back", [])
-
-
 def test_a_poison_action_ends_after_five_take_overs(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group("a"))
     for number in range(5):
