@@ -178,6 +178,9 @@ def test_what_a_stranger_writes_disturbs_nobody(cluster: Cluster, rex: Rex) -> N
     try:
         assert "edge-1" in devices(rex)
         assert rex("doctor").returncode == 0
+        wait_until(
+            lambda: ("distributed:device:available", "edge-3") in told(cluster), description="the devices are looked at"
+        )
         worker = cluster.processes["edge-3"].pid
         cluster.kill("edge-3")
         wait_until(lambda: not _serves(cluster, worker), description="the watchdog has found the dead one")
