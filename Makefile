@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 UV := uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos check check-style check-types check-imports check-compose check-docs bench lock clean
+.PHONY: help install demo test test-rabbitmq chaos check check-style check-types check-imports check-compose check-docs bench lock clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -43,12 +43,15 @@ demo: $(INSTALLED) ## Recover a real service, and take back a recovery that fail
 test: $(INSTALLED) ## Run the tests (ARGS='-k name' for some of them)
 	@$(BIN)/python -m pytest -n $(PROCESSES) $(ARGS)
 
+test-rabbitmq: $(INSTALLED) ## Run the tests of clusters with their messages on RabbitMQ, all of them
+	@$(BIN)/python -m pytest -n $(PROCESSES) -m rabbitmq $(ARGS)
+
 chaos: $(INSTALLED) ## Faults of every kind, for long (SEED=n to repeat, CASES=2000, ROUNDS=20, EXECUTIONS=2000, FAULTS=300)
 	@$(if $(SEED),REX_PROPERTY_SEED=$(SEED) REX_STORM_SEED=$(SEED) REX_CHAOS_SEED=$(SEED)) REX_CHAOS=1 \
 	  REX_PROPERTY_CASES=$(CASES) REX_STORM_ROUNDS=$(ROUNDS) \
 	  REX_KILL_EXECUTIONS=$(EXECUTIONS) REX_KILL_FAULTS=$(FAULTS) \
 	  $(BIN)/python -m pytest -s -p no:randomly $(addprefix tests/chaos/test_,rollback_property.py storm.py cuts.py \
-	  hosts.py messages.py resources.py takeover.py kill_storm.py) $(ARGS)
+	  hosts.py messages.py resources.py takeover.py failover.py rolling_restart.py kill_storm.py) $(ARGS)
 
 check: check-style check-types check-imports check-compose check-docs ## Check style, types, imports, compose file, docs
 

@@ -5,6 +5,16 @@ from collections.abc import Iterator
 import pytest
 from support.rabbitmq import RabbitNode
 from support.server import Server
+from support.trial import long_run
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is marked `long` to `make chaos` and `make test-rabbitmq`, and to whoever asks for a mark (-m)."""
+    if long_run() or config.option.markexpr:
+        return
+    left = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")

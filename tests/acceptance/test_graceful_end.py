@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, action, both_brokers, strategy
+from support.cluster import Cluster, action, redis_first, strategy
 from support.commands import Rex
 from support.waiting import wait_until
 
@@ -81,7 +81,7 @@ def judge(cluster: Cluster, executions: list[str]) -> None:
     assert "publishing again" not in (cluster.folder / "control.log").read_text()
 
 
-@both_brokers
+@redis_first
 def test_under_load_with_another_worker_of_the_device(cluster: Cluster) -> None:
     """Both are in the middle of fused messages; the other one goes on where the first has stopped, at once."""
     executions = [cluster.client.submit(fused(cluster, f"s{number}")) for number in range(8)]
@@ -91,7 +91,7 @@ def test_under_load_with_another_worker_of_the_device(cluster: Cluster) -> None:
     judge(cluster, executions)
 
 
-@both_brokers
+@redis_first
 def test_the_only_worker_is_started_again_later(cluster: Cluster) -> None:
     """What was not begun waits in the queue meanwhile."""
     told_to_end(cluster, "two")

@@ -4,10 +4,10 @@ from collections import Counter
 
 import psutil
 import pytest
-from support.cluster import Cluster, action, both_brokers, strategy
+from support.cluster import Cluster, action, redis_first, strategy
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster, both_brokers]
+pytestmark = [pytest.mark.cluster, redis_first]
 
 
 @pytest.mark.parametrize("model", ["sequential", "parallel"])

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, action, both_brokers, strategy
+from support.cluster import Cluster, action, redis_first, strategy
 from support.trees import described
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster, both_brokers]
+pytestmark = [pytest.mark.cluster, redis_first]
 
 Json = dict[str, Any]
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.cluster import Cluster, action, strategy
 from support.previous import previous_release
+from support.trial import cases
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -113,7 +114,7 @@ ORDERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", cases(ORDERS, "coordinator first"))
 def test_each_process_is_restarted_under_load(rolling: Rolling, order: str) -> None:
     """Old workers under a new coordinator, new ones under an old one, both on one device, forward and back."""
     seed = int(os.environ.get("REX_ROLL_SEED", random.SystemRandom().randrange(2**32)))

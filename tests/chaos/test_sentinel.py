@@ -35,7 +35,7 @@ def cluster_on(folder: Path, watched: Watched, rabbit: RabbitNode | None, **sett
     return cluster
 
 
-@pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+@pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=(pytest.mark.rabbitmq, pytest.mark.long))])
 @pytest.mark.parametrize("moment", ["running", "rollback"])
 def test_the_primary_is_killed(
     tmp_path_factory: pytest.TempPathFactory, watched: Watched, rabbit: RabbitNode | None, moment: str

@@ -22,6 +22,10 @@ BIN = Path(sys.executable).parent
 
 both_brokers = pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
 """Runs a test of a cluster with the messages on the ledger's server, and on RabbitMQ."""
+redis_first = pytest.mark.parametrize(
+    "broker", ["redis", pytest.param("rabbitmq", marks=(pytest.mark.rabbitmq, pytest.mark.long))]
+)
+"""The same; on RabbitMQ only in `make test-rabbitmq`, for the time that it takes."""
 
 
 class Cluster:
