@@ -8,6 +8,7 @@ from executor.ledger.connection import reachable
 from executor.ledger.devices import DeviceReading
 from executor.ledger.reading import PREFIX
 from executor.ledger.scripts import Scripts
+from executor.ledger.told import counters_of
 from executor.ledger.wire import Lease, health_text, lease, outgoing, registered, vitals_text
 from executor.model.device import Announcement, Health, Vitals
 from executor.model.errors import Deposed, UnknownDevice
@@ -174,4 +175,4 @@ class FleetLedger(DeviceReading):
 
 
 def _numbers(flat: list[str]) -> dict[str, int]:
-    return {name: int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    return counters_of(dict(zip(flat[::2], flat[1::2], strict=True)))

@@ -99,7 +99,13 @@ def test_roles_join_a_configured_cluster(rex: Rex) -> None:
             role.send_signal(signal.SIGTERM)
             role.communicate(timeout=30)
             assert role.returncode == 0
-        assert rex.json("devices", **address) == []
+        (left,) = rex.json("devices", **address)
+        assert (left["device"], left["state"], left["reasons"], left["workers"]) == (
+            "edge-1",
+            "unknown",
+            ["no worker"],
+            [],
+        )
     finally:
         server.stop()
 

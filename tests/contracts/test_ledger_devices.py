@@ -142,6 +142,9 @@ def test_nonsense_is_left_out_and_disturbs_nobody(
         write_raw(ledger, name, "stranger", text)
     write_raw(ledger, "owner", "edge-1", text)
     write_raw(ledger, "health", "edge-1", text)
+    if not isinstance(ledger, MemoryLedger):  # the one in memory counts in numbers
+        write_raw(ledger, "W", "stranger", text if text != "7" else "-7")
+        assert "stranger" not in ledger.pulse(0.5).counted
     with caplog.at_level(logging.WARNING, "rex.ledger"):
         for _ in range(3):
             assert list(ledger.workers()) == ["w1"]
