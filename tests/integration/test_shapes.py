@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, action, both_brokers, strategy
+from support.cluster import Cluster, action, redis_first, strategy
 
-pytestmark = [pytest.mark.cluster, both_brokers]
+pytestmark = [pytest.mark.cluster, redis_first]
 
 
 def names(cluster: Cluster, prefix: str) -> list[str]:
