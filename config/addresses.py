@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 LEDGER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "sentinels")
 BROKER_SCHEMES = (*LEDGER_SCHEMES, "amqp", "amqps")
+_UNREADABLE = "has no readable host and port (inside a password write / as %2F, # as %23, @ as %40)"
 
 
 def scheme_of(url: str) -> str:
@@ -26,12 +27,14 @@ def check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
             raise ValueError(f"{name} names no socket")
         return
     try:
-        hosts = [urlsplit(f"//{one}") for one in urlsplit(url).netloc.rpartition("@")[2].split(",")]
+        netloc = urlsplit(url).netloc
+        hosts = [urlsplit(f"//{one}") for one in netloc.rpartition("@")[2].split(",")]
         _ = [host.port for host in hosts]  # read for its check: it raises for a port that is no number
     except ValueError:
-        raise ValueError(
-            f"{name} has no readable host and port (inside a password write / as %2F, # as %23, @ as %40)"
-        ) from None
+        raise ValueError(f"{name} {_UNREADABLE}") from None
+    if "@" in url.partition("://")[2][len(netloc) :]:
+        # what stands before it is the rest of a password, not a path or an option
+        raise ValueError(f"{name} {_UNREADABLE}")
     if not all(host.hostname for host in hosts):
         raise ValueError(f"{name} names no host")
 

@@ -86,6 +86,9 @@ def parse(url: str) -> Address:
         parts = urlsplit(f"//{rest}")
     except ValueError:
         raise ValueError(_UNREADABLE) from None
+    if scheme not in _SOCKETS and "@" in rest[len(parts.netloc) :]:
+        # what stands before it is the rest of a password, not a path or an option
+        raise ValueError(_UNREADABLE)
     options = _options(scheme, parts.query)
     user, _, hosts = parts.netloc.rpartition("@")
     username, _, password = user.partition(":")
@@ -132,7 +135,7 @@ def _options(scheme: str, query: str) -> dict[str, str]:
             secure = {"redis": "rediss", "sentinel": "sentinels", "amqp": "amqps"}.get(scheme)
             remedy = f"; TLS begins with {secure}://" if secure else ""
             raise ValueError(f"has the option {unknown[0]}, and {scheme}:// is without TLS{remedy}")
-        raise ValueError(f"has the option {unknown[0]}, which {scheme}:// does not know: {', '.join(known) or 'none'}")
+        raise ValueError(f"has an option that {scheme}:// does not know; it knows {', '.join(known) or 'none'}")
     return options
 
 
@@ -162,7 +165,7 @@ def _host(text: str, port: int) -> tuple[str, int]:
 def _number(text: str) -> str:
     number = text.strip("/")
     if not number.isdecimal():
-        raise ValueError(f"has the database {number!r}, which is no number")
+        raise ValueError("has a database that is no number")
     return number
 
 

@@ -332,6 +332,23 @@ class ResolutionClient:
         """
         return [device.told() for device in self._ledger.devices(queues)]
 
+    def between_attempts(self, device: str) -> int:
+        """How many actions have begun on a device, do not run now, and will run there again unless they are moved."""
+        from executor.model.execution import FINAL
+
+        found = 0
+        for execution, opened in self._ledger.open_stages().items():
+            plan = self._ledger.plan(execution, opened.generation)
+            if plan is None:
+                continue
+            stage = plan.stages[opened.number]
+            rows = self._ledger.actions(execution, opened.generation, stage.steps)
+            for message, planned in zip(stage.messages, stage.queues, strict=True):
+                for row in (rows[name] for name in message):
+                    here = (row.get("at") or planned) == device
+                    found += here and "attempt" in row and row.get("status") not in {*FINAL, "running"}
+        return found
+
     def drain(self, device: str, *, reason: str = "", by: str = "") -> bool:
         """Give a device nothing new: what runs there finishes, what was to come waits or goes elsewhere. What is taken
         back is taken back there all the same.

@@ -11,8 +11,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from config.celery import transport_options
-from executor.address import parse
-from executor.broker.addresses import broker_options
+from executor.broker.addresses import broker_address, broker_options
 from executor.broker.looking import ready_in
 from executor.model.errors import Unreachable
 
@@ -51,7 +50,7 @@ class Letters(Protocol):
 
 def letters_of(app: Celery, broker_url: str) -> Letters:
     """Those of the broker at this address."""
-    return RabbitLetters(app) if parse(broker_url).is_rabbitmq else RedisLetters(app, broker_url)
+    return RabbitLetters(app) if broker_address(broker_url).is_rabbitmq else RedisLetters(app, broker_url)
 
 
 class RedisLetters:

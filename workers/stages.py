@@ -53,19 +53,27 @@ class _Devices:
     """Which devices take what, as of the last look."""
 
     served: set[str] = field(default_factory=set)
+    leaving: set[str] = field(default_factory=set)
+    """Served by workers that end in order, and perhaps by others."""
     drained: Mapping[str, Drained] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
     """Since when a device that was asked for has had no worker, by our own clock."""
 
     def read(self, ledger: ValkeyLedger) -> None:
         self.served = {device for worker in ledger.workers().values() for device in worker.devices}
+        self.leaving = {device for worker in ledger.leaving().values() for device in worker.devices}
         self.drained = ledger.drained()
-        self.missing = {device: since for device, since in self.missing.items() if device not in self.served}
+        self.missing = {
+            device: since for device, since in self.missing.items() if device not in self.served | self.leaving
+        }
 
     def take_all(self, devices: Collection[str]) -> bool:
         return self.served.issuperset(devices) and self.drained.keys().isdisjoint(devices)
 
     def loss_of(self, device: str, now: float) -> Loss | None:
+        if device not in self.served and device in self.leaving:
+            remedy = f"Start another with `rex worker --device {device}`"
+            return Loss(f"the worker of device {device!r} is about to end", remedy, dead=False)
         if device not in self.served:
             young = now - self.missing.setdefault(device, now) < GRACE_S
             remedy = f"Start one with `rex worker --device {device}`"
@@ -173,11 +181,14 @@ class StageWatch:
             return
         # a compensation waits as long as its rollback may take: the ledger knows how long that is
         wait_s = self._device_wait.total_seconds()
-        longest = (
-            f"up to {wait_s:g} s (distributed.device_wait)" if generation == 0 else "as long as the rollback may take"
-        )
-        errors = {name: told_waiting(name, wait, longest) for name, wait in waits.items()}
-        self._ledger.abandon_all(execution, generation, errors, wait_s=wait_s, term=self._term)
+        for dead, bound_s, longest in (
+            (True, wait_s, f"up to {wait_s:g} s (distributed.device_wait)"),
+            (False, None, "as long as the execution may take"),
+        ):
+            told = longest if generation == 0 else "as long as the rollback may take"
+            errors = {name: told_waiting(name, wait, told) for name, wait in waits.items() if wait.loss.dead is dead}
+            if errors:
+                self._ledger.abandon_all(execution, generation, errors, wait_s=bound_s, term=self._term)
 
     def _place(self, steps: Sequence[Step]) -> tuple[str, str]:
         # the load of the fleet is only asked for where something moves

@@ -9,9 +9,23 @@ from urllib.parse import quote
 
 from config.celery import transport_options
 from executor.address import Address, Tls, parse
+from executor.ledger.connection import ledger_address
 from executor.ledger.sentinels import TIMEOUT_S
+from executor.model.errors import Unreachable
 
 _CERT_REQS = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
+
+
+def broker_address(url: str) -> Address:
+    """Where the broker is.
+
+    Raises:
+        Unreachable: it cannot be there.
+    """
+    try:
+        return parse(url)
+    except ValueError as error:
+        raise Unreachable(f"the address of the broker {error}: set REX_BROKER_URL") from None
 
 
 def celery_addresses(broker_url: str, ledger_url: str, owner: str) -> dict[str, Any]:
@@ -23,10 +37,9 @@ def celery_addresses(broker_url: str, ledger_url: str, owner: str) -> dict[str, 
         owner: ``worker:incarnation``, as for `broker_options`.
 
     Raises:
-        ValueError: an address cannot be read.
-        Unreachable: a file of its TLS options cannot be read.
+        Unreachable: an address, or a file of its TLS options, cannot be read.
     """
-    broker, ledger = parse(broker_url), parse(ledger_url)
+    broker, ledger = broker_address(broker_url), ledger_address(ledger_url)
     settings: dict[str, Any] = {
         "broker_url": kombu_url(broker, broker_url),
         "broker_transport_options": broker_options(broker_url, owner),
@@ -62,8 +75,11 @@ def broker_options(url: str, owner: str) -> dict[str, Any]:
     Args:
         url: of the broker.
         owner: ``worker:incarnation``; on Redis its unacknowledged messages lie under its name.
+
+    Raises:
+        Unreachable: the address cannot be read.
     """
-    address = parse(url)
+    address = broker_address(url)
     if address.is_rabbitmq:
         # without a confirmation a message that the server did not take would be lost with its outbox entry
         return {"confirm_publish": True}

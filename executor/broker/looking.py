@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from config.queues import device_queue
-from executor.address import Address, masked, parse
-from executor.broker.addresses import broker_options, broker_tls, kombu_url
+from executor.address import Address, masked
+from executor.broker.addresses import broker_address, broker_options, broker_tls, kombu_url
 from executor.ledger.connection import connect, reachable
 from executor.model.errors import AccessRefused, Unreachable
 
@@ -21,7 +21,7 @@ def queued(broker_url: str, queues: Iterable[str]) -> dict[str, int]:
     Raises:
         Unreachable: the broker does not answer.
     """
-    address, names = parse(broker_url), list(queues)
+    address, names = broker_address(broker_url), list(queues)
     if not address.is_rabbitmq:
         client = connect(broker_url, name="rex:queues", patience_s=_PATIENCE_S)
         try:
@@ -76,7 +76,7 @@ def rabbitmq(broker_url: str, address: Address | None = None) -> Iterator[Any]:
     from kombu.connection import Connection
     from kombu.exceptions import OperationalError
 
-    found = address or parse(broker_url)
+    found = address or broker_address(broker_url)
     connection: Any = Connection(
         kombu_url(found, broker_url), connect_timeout=_CONNECT_S, ssl=broker_tls(found) or False,
         transport_options=broker_options(broker_url, "looking"),

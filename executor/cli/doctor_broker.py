@@ -17,11 +17,12 @@ _LEAST_SENTINELS = 3
 
 def look_at_broker(cluster: Cluster, queues: Iterable[str]) -> Iterator[Finding]:
     """The broker itself; `queues` are those that workers serve."""
-    from executor.address import masked, parse
+    from executor.address import masked
+    from executor.broker.addresses import broker_address
 
     shown = masked(cluster.broker_url)
-    address = parse(cluster.broker_url)
     try:
+        address = broker_address(cluster.broker_url)
         if address.is_rabbitmq:
             yield from _look_at_rabbitmq(cluster.broker_url, address, ["control", *queues])
         elif cluster.broker_url != cluster.ledger_url:  # the ledger's server has just answered

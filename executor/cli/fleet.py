@@ -79,7 +79,9 @@ def _wait_for_the_end(client: "ResolutionClient", device: str, wait_s: float) ->
 
 
 def _running_on(client: "ResolutionClient", device: str) -> int:
-    return next((int(one["running"]) for one in client.devices() if one["device"] == device), 0)
+    """What is at work there, or will be again: an action waits for its next attempt without a worker."""
+    running = next((int(one["running"]) for one in client.devices() if one["device"] == device), 0)
+    return running + client.between_attempts(device)
 
 
 def _actions(number: int) -> str:

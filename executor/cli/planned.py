@@ -80,7 +80,7 @@ def _fleet(found: "Settings") -> "Devices":
         return Unasked()
     try:
         with cluster.client() as client:
-            workers, devices = client.workers(), client.devices()
+            workers, devices = client.workers(), client.devices(cluster.queues())
     except Unreachable as error:
         note(f"warning: {error}; so no devices are chosen here")
         return Unasked()

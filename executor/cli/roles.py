@@ -51,7 +51,7 @@ def worker(
     Raises:
         SettingsInvalid: no device is named.
     """
-    listed = list(devices) or [name for name in os.environ.get("REX_DEVICE", "").split(",") if name]
+    listed = list(devices) or _listed("REX_DEVICE")
     if not listed:
         raise SettingsInvalid("a worker serves a device: name it, as in `rex worker --device edge-1`")
     environ = _addressed(config)
@@ -78,13 +78,18 @@ def announce(labels: Sequence[str], capabilities: Sequence[str]) -> None:
         ("REX_LABELS", labels, parse_labels),
         ("REX_CAPABILITIES", capabilities, parse_capabilities),
     ):
-        listed = [part for part in os.environ.get(name, "").split(",") if part] + list(given)
+        listed = [*_listed(name), *given]
         try:
             parse(listed)
         except ValueError as error:
             raise SettingsInvalid(f"{name}: {error}") from None
         if listed:
             os.environ[name] = ",".join(dict.fromkeys(listed))
+
+
+def _listed(variable: str) -> list[str]:
+    """What stands between the commas of a variable."""
+    return [part for written in os.environ.get(variable, "").split(",") if (part := written.strip())]
 
 
 def _devices(devices: Sequence[str]) -> list[str]:

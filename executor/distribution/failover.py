@@ -33,7 +33,8 @@ class Loss:
     remedy: str
     """``Start one with ...``."""
     dead: bool = True
-    """False: it lives and is drained. What has begun there, and what takes something back, still runs there."""
+    """False: it lives, and is drained or about to end. What has begun there, and what takes something back, stays; what
+    waits for it waits without a bound of its own."""
     young: bool = False
     """It may be back in a moment: what has not begun there waits for that."""
 

@@ -1,7 +1,7 @@
 """What can be read from the ledger about workers and devices; nothing here changes it."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from executor.ledger.connection import reachable
@@ -24,6 +24,7 @@ class DeviceReading(LedgerReading):
     def __init__(self, url: str, *, name: str, patience_s: float) -> None:
         super().__init__(url, name=name, patience_s=patience_s)
         self._announced = Told(Announcement, "the announcement")
+        self._leaving = Told(Announcement, "the announcement")
         self._vitals = Told(Vitals, "the vitals")
         self._health = Told(Health, "the health")
         self._owners = Told(Owner, "the owner")
@@ -45,6 +46,10 @@ class DeviceReading(LedgerReading):
                 raw: Any = self._client.hgetall(self._key("workers"))
                 living = self._living = (at, now, self._announced.read(raw))
         return dict(living[2])
+
+    def leaving(self) -> dict[str, Announcement]:
+        """Workers that end in order, by incarnation: they take nothing new and finish what they run."""
+        return self._leaving.read(self._hash("leaving"))
 
     def vitals(self) -> dict[str, Vitals]:
         """How living workers fare, by incarnation."""
@@ -79,7 +84,7 @@ class DeviceReading(LedgerReading):
             watched = bool(self._client.exists(self._key("lead")))
         known = Known(
             workers, self.vitals(), self.seen(), self.health(), self.drained(), self.owners(),
-            self._running(workers), watched, self.now_ms(),
+            self._running([*workers, *self.leaving()]), watched, self.now_ms(),
         )  # fmt: skip
         names = {*known.owners, *known.drained, *(name for one in workers.values() for name in one.devices)}
         return devices_of(known, self.queued(names) if queues is None else queues.queued(names))
@@ -104,14 +109,15 @@ class DeviceReading(LedgerReading):
             )
         return [event_of(FLEET, entry, fields) for entry, fields in entries_of(reply)]
 
-    def _running(self, workers: Mapping[str, Announcement]) -> dict[str, int]:
-        """How many actions run on each device."""
+    def _running(self, workers: Iterable[str]) -> dict[str, int]:
+        """How many actions of these workers run on each device."""
         found: dict[str, int] = {}
+        names = list(dict.fromkeys(workers))
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
-            for name in workers:
+            for name in names:
                 pipe.smembers(self._key("L", name))
-            held = [member for leases in (pipe.execute() if workers else []) for member in leases]
+            held = [member for leases in (pipe.execute() if names else []) for member in leases]
             for member in held:
                 pipe.hget(self._key("a", *member.split("|", 2)), "device")
             for device in pipe.execute() if held else []:

@@ -235,13 +235,23 @@ class ValkeyLedger(RollbackLedger):
         return self.abandon_all(execution, generation, {action: error}, wait_s=wait_s)[action]
 
     def abandon_all(
-        self, execution: str, generation: int, errors: dict[str, dict[str, Any]], *, wait_s: float, term: str = ""
+        self,
+        execution: str,
+        generation: int,
+        errors: dict[str, dict[str, Any]],
+        *,
+        wait_s: float | None,
+        term: str = "",
     ) -> dict[str, str]:
-        """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does."""
+        """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does.
+
+        Without `wait_s` their devices still live: they wait on, and a wait that comes later is counted from now.
+        """
         names, became = list(errors), list[str]()
+        wait = "" if wait_s is None else round(wait_s * 1000)
         for start in range(0, len(names), _MANY):
             flat = [part for name in names[start : start + _MANY] for part in (name, json.dumps(errors[name]))]
-            became += self._call("abandon", term, execution, generation, round(wait_s * 1000), *flat)[1]
+            became += self._call("abandon", term, execution, generation, wait, *flat)[1]
         return dict(zip(names, became, strict=True))
 
     def served(self, execution: str, generation: int, actions: Iterable[str]) -> None:

@@ -44,13 +44,15 @@ def test_a_worker_that_is_about_to_leave_is_given_nothing_and_still_lives(ledger
     for _ in range(2):
         ledger.retreat("w1")
     assert (ledger.workers(), ledger.busy()) == ({}, {"w1": 1})
+    assert [worker.devices for worker in ledger.leaving().values()] == [("edge-1",)]
+    assert [(one.device, one.running) for one in ledger.devices()] == [("edge-1", 1)]
     renewed = ledger.renew("w1", [held])
     assert renewed is not None
     assert renewed.stopped == set()
     assert ledger.counters() == {"w1": 1}
     assert tried.settle(held).verdict == "ok"
     assert ledger.leave("w1")
-    assert ledger.counters() == {}
+    assert (ledger.counters(), ledger.leaving()) == ({}, {})
 
 
 def test_a_lease_ends_with_its_action_whoever_settles_it(ledger: AnyLedger) -> None:

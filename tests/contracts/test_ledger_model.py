@@ -228,8 +228,8 @@ class LedgerModel(RuleBasedStateMachine):
         for lease in leases:
             self.twins.call("expire", holder, lease, sure=sure, error=WRONG)
 
-    @rule(chance=CHANCE, wait_s=st.sampled_from([0.0, 60.0]))
-    def abandon(self, chance: int, wait_s: float) -> None:
+    @rule(chance=CHANCE, wait_s=st.sampled_from([0.0, 60.0, None]))
+    def abandon(self, chance: int, wait_s: float | None) -> None:
         execution, generation, actions = self.a_message(chance)
         self.twins.call("abandon_all", execution, generation, dict.fromkeys(actions, WRONG), wait_s=wait_s)
 

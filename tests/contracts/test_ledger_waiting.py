@@ -5,6 +5,7 @@ import random
 
 import pytest
 from support.ledgers import WRONG, AnyLedger, Tried, in_group, in_sequence, step, woken
+from support.waiting import wait_until
 
 from executor.model.execution import Answer, Claimed
 
@@ -239,6 +240,20 @@ def test_only_what_can_be_claimed_is_touched(ledger: AnyLedger) -> None:
     assert ledger.touch("E1", 1, ["c"]) == []
     assert ledger.touch("nobody", 0, ["c"]) == []
     assert tried.row("nobody") == {}
+
+
+def test_what_waits_for_a_living_device_is_not_abandoned(ledger: AnyLedger) -> None:
+    """It is told once; a wait that comes later begins when the last look found the device alive."""
+    tried = Tried(ledger).start(in_group([step("a")]))
+    for _ in range(2):
+        assert ledger.abandon_all("E1", 0, {"a": WRONG}, wait_s=None) == {"a": "waiting"}
+    assert tried.events().count("execution:action:waiting") == 1
+    first = int(tried.row("a")["unserved"])
+    wait_until(lambda: ledger.now_ms() > first, description="the next millisecond")
+    ledger.abandon_all("E1", 0, {"a": WRONG}, wait_s=None)
+    assert int(tried.row("a")["unserved"]) > first
+    assert ledger.abandon_all("E1", 0, {"a": WRONG}, wait_s=60) == {"a": "waiting"}
+    assert ledger.abandon_all("E1", 0, {"a": WRONG}, wait_s=0) == {"a": "failed"}
 
 
 def test_many_actions_are_abandoned_in_one_call(ledger: AnyLedger) -> None:

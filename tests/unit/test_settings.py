@@ -193,6 +193,8 @@ def test_the_ledger_lives_with_the_broker_where_that_can_be(home: dict[str, str]
         "http://u:hunter2@h",
         "redis://:hunter2@h:port",
         "redis://:hunter2/x@h",
+        "redis://u:12/hunter2@h:6379/0",
+        "amqp://u:1?hunter2=x@h",
         "redis://",
         "hunter2",
         "redis+socket://",

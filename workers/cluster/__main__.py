@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings, SettingsInvalid, load_settings
+from executor.broker.addresses import celery_addresses
 from executor.cli.running import AlreadyRunning, address_file, announce, only_one
 from executor.cli.scale_file import check_scale, write_scale
+from executor.model.errors import Unreachable
 from workers.cluster import processes
 from workers.cluster.server import EmbeddedServer, NoServer, prepare
 from workers.cluster.wanted import WantedProcesses
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.role == "up":
             return _up(given, settings)
         return _role(given, settings)
-    except (SettingsInvalid, AlreadyRunning, processes.PortTaken) as error:
+    except (SettingsInvalid, Unreachable, AlreadyRunning, processes.PortTaken) as error:
         return _complain(error, _WRONG)
     except TurnedAway as error:
         status = _UNREACHABLE if error.status == NO_ACCESS else _WRONG
@@ -72,6 +74,9 @@ def _complain(error: object, status: int) -> int:
 
 
 def _role(given: argparse.Namespace, settings: Settings) -> int:
+    if settings.broker_url is not None and settings.ledger_url is not None:
+        # a process that cannot read them would be started again and again
+        celery_addresses(settings.broker_url, settings.ledger_url, "client")
     state = settings.state_dir
     folder = processes.working_folder(state)
     environ = processes.child_environment(settings.broker_url, settings.ledger_url, state)

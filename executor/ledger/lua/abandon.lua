@@ -1,5 +1,6 @@
--- Nobody serves the devices of actions that could run. ARGV: term, E, G, wait in ms, then A, error, ...
--- Answers for each: waiting (said once in an event), failed when the wait is over, or noop. A rollback waits as long as it
+-- Nobody serves the devices of actions that could run. ARGV: term, E, G, wait in ms or nothing, then A, error, ...
+-- Answers for each: waiting (said once in an event), failed when the wait is over, or noop. Without a wait they wait on, and
+-- one that comes later is counted from now: their device still lives. A rollback waits as long as it
 -- may take at all (overdue.lua).
 local E, G, wait = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if deposed(ARGV[1]) then return answer('deposed') end
@@ -22,6 +23,10 @@ local function abandon(A, error)
   end
   if G > 0 and redis.call('HEXISTS', key('x', E), 'rb_longer') == 0 then
     redis.call('HSET', key('x', E), 'rb_waits', 1)
+    return 'waiting'
+  end
+  if G == 0 and not wait then
+    redis.call('HSET', name, 'unserved', NOW)
     return 'waiting'
   end
   if G == 0 and NOW - tonumber(v[2]) < wait then return 'waiting' end

@@ -116,16 +116,26 @@ class MemoryActions(MemoryStates):
         return self.abandon_all(execution, generation, {action: error}, wait_s=wait_s)[action]
 
     def abandon_all(
-        self, execution: str, generation: int, errors: dict[str, dict[str, Any]], *, wait_s: float, term: str = ""
+        self,
+        execution: str,
+        generation: int,
+        errors: dict[str, dict[str, Any]],
+        *,
+        wait_s: float | None,
+        term: str = "",
     ) -> dict[str, str]:
-        """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does."""
+        """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does.
+
+        Without `wait_s` their devices still live: they wait on, and a wait that comes later is counted from now.
+        """
+        wait_ms = None if wait_s is None else round(wait_s * 1000)
         with self._step(term):
             return {
-                action: self._abandon((execution, generation, action), round(wait_s * 1000), json.dumps(error))
+                action: self._abandon((execution, generation, action), wait_ms, json.dumps(error))
                 for action, error in errors.items()
             }
 
-    def _abandon(self, place: Lease, wait_ms: int, told: str) -> str:
+    def _abandon(self, place: Lease, wait_ms: int | None, told: str) -> str:
         do, (execution, generation, action) = self._moves, place
         x = self._store.executions.get(execution)
         if x is None or not x.is_open(generation) or not x.known(generation, action):
@@ -143,7 +153,9 @@ class MemoryActions(MemoryStates):
         if generation > 0 and "rb_longer" not in x.fields:
             x.put(rb_waits=1)
             return "waiting"
-        if generation == 0 and do.now - int(fields["unserved"]) < wait_ms:
+        if generation == 0 and wait_ms is None:
+            fields["unserved"] = str(do.now)
+        if generation == 0 and (wait_ms is None or do.now - int(fields["unserved"]) < wait_ms):
             return "waiting"
         if generation > 0:
             x.drop("waiting_for")

@@ -17,6 +17,7 @@ class MemoryDevices(MemoryReading):
     def __init__(self, clock: Callable[[], int]) -> None:
         super().__init__(clock)
         self._announced = Told(Announcement, "the announcement")
+        self._told_leaving = Told(Announcement, "the announcement")
         self._told_vitals = Told(Vitals, "the vitals")
         self._told_health = Told(Health, "the health")
         self._told_owners = Told(Owner, "the owner")
@@ -26,6 +27,11 @@ class MemoryDevices(MemoryReading):
         """Living workers by incarnation, as they announced themselves; nonsense is left out."""
         with self._changed:
             return self._announced.read(self._store.workers)
+
+    def leaving(self) -> dict[str, Announcement]:
+        """Workers that end in order, by incarnation: they take nothing new and finish what they run."""
+        with self._changed:
+            return self._told_leaving.read(self._store.leaving)
 
     def vitals(self) -> dict[str, Vitals]:
         """How living workers fare, by incarnation."""
@@ -84,7 +90,7 @@ class MemoryDevices(MemoryReading):
     def _running(self) -> dict[str, int]:
         """How many actions run on each device."""
         found: dict[str, int] = {}
-        for worker in self.workers():
+        for worker in {**self.workers(), **self.leaving()}:
             for execution, generation, action in self._store.leases.get(worker, ()):
                 device = self._store.executions[execution].action(generation, action).get("device")
                 if device is not None:

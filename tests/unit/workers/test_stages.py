@@ -165,8 +165,59 @@ def test_a_drained_device_gives_its_waiting_work_away_at_once(world: Any) -> Non
     world.watch.look()
     assert tried.row("a")["at"] == "edge-2"
     (told,) = [e["data"]["error"] for e in world.ledger.events("E1") if e["event"] == "execution:action:waiting"]
-    assert told["message"].startswith("device 'edge-1' is drained by ann: new disks, which b needs; waiting up to 60 s")
+    assert told["message"].startswith("device 'edge-1' is drained by ann: new disks, which b needs; waiting as long as")
+    assert told["message"].endswith("`rex drain edge-1 --undo` gives it work again")
     assert "distributed:device:failed" not in tried.events()
-    world.pass_s(61)
+
+
+def test_what_is_bound_to_a_drained_device_waits_until_that_ends(world: Any) -> None:
+    """Longer than for a device without a worker, and that is said once; the execution's own time bounds it."""
+    world.serve("edge-1")
+    tried = Tried(world.ledger).start(in_group([step("b")]))
+    world.ledger.drain("edge-1", by="ann")
+    for _ in range(3):
+        world.watch.look()
+        world.pass_s(61)
+    assert tried.status("b") in {"", "ready"}
+    assert tried.events().count("execution:action:waiting") == 1
+    world.ledger.undrain("edge-1", by="ann")
+    tried.claim("b")
+
+
+def test_a_drained_device_that_dies_is_waited_for_from_then_on(world: Any) -> None:
+    """Not from when it was drained: its keeper may start a worker again."""
+    world.serve("edge-1")
+    tried = Tried(world.ledger).start(in_group([step("b")]))
+    world.ledger.drain("edge-1", by="ann")
+    world.watch.look()
+    world.pass_s(300)
+    world.watch.look()
+    world.ledger.leave("w-edge-1")
+    world.pass_s(59)
+    world.watch.look()
+    assert tried.status("b") in {"", "ready"}
+    world.pass_s(2)
     world.watch.look()
     assert tried.status("b") == "failed"
+
+
+def test_a_worker_that_ends_in_order_keeps_what_it_has_begun(world: Any) -> None:
+    """As long as it works: only what it has not begun goes elsewhere, and nothing that waits for it is given up."""
+    world.serve("edge-1")
+    begun = step("a", movable=True, idempotent=True)
+    tried = Tried(world.ledger).start(in_group([begun, step("b"), step("c", movable=True)]))
+    tried.claim("a", holder="w-edge-1")
+    world.ledger.expire("w-edge-1", ("E1", 0, "a"), sure=True, error=WRONG)
+    world.ledger.retreat("w-edge-1")
+    for _ in range(3):
+        world.watch.look(lost=["edge-1"])
+        world.pass_s(61)
+    assert "at" not in tried.row("a")
+    assert tried.row("c")["at"] == "edge-2"
+    assert tried.status("b") in {"", "ready"}
+    (told,) = [e["data"]["error"] for e in world.ledger.events("E1") if e["event"] == "execution:action:waiting"]
+    assert told["message"].startswith("the worker of device 'edge-1' is about to end, which b needs; waiting as long")
+    # now it is gone, and counts as lost
+    world.ledger.leave("w-edge-1")
+    world.watch.look(lost=["edge-1"])
+    assert tried.row("a")["at"] == "edge-2"
