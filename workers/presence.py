@@ -16,9 +16,9 @@ _AGAIN_S = 0.2
 class Presence:
     """Holds a connection with this worker's name.
 
-    All the others give up when the server does not answer for a while, and close; but who cannot hear it may still be at
-    work. This one waits without end and sends nothing meanwhile, so it ends with the process, or is reset. With a Redis
-    broker Celery's own connection is like that; with RabbitMQ there is none but this.
+    All the others give up when the server does not answer for a while, and close; but who cannot hear it may still be
+    at work. This one waits without end and sends nothing meanwhile, so it ends with the process, or is reset. With a
+    Redis broker Celery's own connection is like that; with RabbitMQ there is none but this.
     """
 
     def __init__(self, url: str, incarnation: str) -> None:

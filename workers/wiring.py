@@ -280,7 +280,7 @@ class Node:
         for part in self._parts:
             part.stop()
         self.leases.stop()
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(LedgerTrouble):  # away, or full: the watchdog sees to what is left
             self.impatient_ledger.leave(self.incarnation)
 
     def _notice(self, news: int) -> None:
