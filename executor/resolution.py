@@ -26,6 +26,7 @@ from executor.model.ids import is_execution_id
 from executor.model.plan import Plan
 from executor.model.strategy import Strategy
 from executor.monitoring import MonitoringSystem, unmet_error
+from executor.newer import Newer
 from executor.planning import Planned, make_plan
 from executor.ports import ActionCatalogue, Ledger, Queues
 from executor.taken_back import Generation, generations, remaining
@@ -57,6 +58,7 @@ class ResolutionExecutor:
         self._settings = settings
         self._monitoring = MonitoringSystem(ledger)
         self._distribution = DistributedCoordinator(ledger, settings, queues)
+        self._newer = Newer()
 
     def execute_strategy(self, execution: str, document: dict[str, Any] | None) -> None:
         """Steps 1 to 6: validate, plan, allocate, verify, and open the first stage.
@@ -141,6 +143,8 @@ class ResolutionExecutor:
         except UnknownExecution:
             _log.warning("dropped a message: there is no execution %s", execution)
             return
+        if self._newer(execution, head):
+            return
         error, criteria = None, None
         if generation == 0 and head["state"] == ExecutionState.RUNNING and head.get("stage") == str(stage):
             if int(head.get("left", 1)) > 0:
@@ -169,6 +173,8 @@ class ResolutionExecutor:
             head = self._ledger.head(execution)
         except UnknownExecution:
             _log.warning("dropped a message: there is no execution %s", execution)
+            return
+        if self._newer(execution, head):
             return
         if head["state"] in TERMINAL:
             self._ledger.conclude(execution, head["state"])

@@ -12,6 +12,7 @@ from executor.model.ids import new_execution_id
 from executor.model.plan import Step
 from executor.model.rollback import Chosen, RollbackRequest
 from executor.model.strategy import Strategy
+from executor.newer import Newer
 from executor.ports import Ledger
 from executor.resolution import STUMBLES
 from rollback.case import Case, NoWay
@@ -30,6 +31,7 @@ class RollbackManager:
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger = ledger
         self._settings = settings
+        self._newer = Newer()
 
     # -- the way back -------------------------------------------------------------------------------------------------
 
@@ -44,6 +46,8 @@ class RollbackManager:
             _log.warning("dropped a message: there is no execution %s", execution)
             return
         if head["state"] != ExecutionState.ROLLING_BACK or int(head.get("gen", 0)) != 0:
+            return
+        if self._newer(execution, head):
             return
         try:
             self._begin(execution, head)

@@ -70,10 +70,6 @@ class BrokerQueues:
             raise Unreachable(f"the queues cannot be read: {error}") from error
         return {device: Waiting(rows[2 * n], _actions_in(rows[2 * n + 1])) for n, device in enumerate(listed)}
 
-    def close(self) -> None:
-        """Give the connection back."""
-        self._connection.release()
-
 
 def _actions_in(raw: Any) -> tuple[str, int, tuple[str, ...]] | None:
     """Which actions a message as it lies in the server is for; None for what a stranger has put there."""

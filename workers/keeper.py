@@ -270,7 +270,7 @@ class Keeper:
 
     def _announce(self) -> None:
         told = self._announced and not self._changed
-        if not told and all(child.ready and child.end_by is None for child in self._children):
+        if not told and all((child.ready or child.given_up) and child.end_by is None for child in self._children):
             self._announced, self._changed = True, False
             self._on_ready({child.kept.name: child.process.pid for child in self._children if child.process})
 

@@ -35,6 +35,7 @@ from workers.health import HealthWatch
 from workers.lease import Leases
 from workers.leaving import Leaving
 from workers.letters import letters_of
+from workers.presence import Presence
 from workers.publisher import BatchingCelery, CeleryOutlet, Publisher
 from workers.run import ActionRun, perform
 from workers.runner import Runner
@@ -214,6 +215,7 @@ class Node:
         )
         if announced.devices:
             self._warm_up()
+        self._begin(Presence(str(self.settings.ledger_url), self.incarnation))
         join(self.ledger, self.incarnation, announced)
         self._begin(self.gauge)
         beat = os.environ.get("REX_BEAT_FD")
@@ -278,7 +280,7 @@ class Node:
         for part in self._parts:
             part.stop()
         self.leases.stop()
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(LedgerTrouble):  # away, or full: the watchdog sees to what is left
             self.impatient_ledger.leave(self.incarnation)
 
     def _notice(self, news: int) -> None:

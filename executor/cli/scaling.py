@@ -33,6 +33,9 @@ def scale(device: str, number: int, *, as_json: bool, wait_s: float | None, conf
     told = running_cluster(found.state_dir)
     if told is None:
         raise Unreachable("no cluster runs here: start one with `rex up --device edge-1`")
+    if refusal := _out_of_bounds(device, number, *told.get("bounds", (1, 1))):
+        note(f"rex: {refusal}")
+        return WRONG
     try:
         before = change_scale(found.state_dir, device, number)
     except ValueError as error:
@@ -48,6 +51,16 @@ def scale(device: str, number: int, *, as_json: bool, wait_s: float | None, conf
     else:
         say(f"{device}: not at {number} worker processes yet (before: {before}); `rex devices` shows how far it is")
     return COMPLETED if reached else STILL_RUNS
+
+
+def _out_of_bounds(device: str, number: int, least: int, most: int) -> str:
+    """Why a cluster that scales by itself would take the number back; empty: it would not. 0 it leaves alone."""
+    if least >= most or number == 0 or least <= number <= most:
+        return ""
+    return (
+        f"this cluster scales by itself: {device} can have {least} (distributed.scale_min) to {most} "
+        f"(distributed.scale_max) worker processes, or 0, not {number}; start `rex up` with other bounds"
+    )
 
 
 def _wait(client: ResolutionClient, state_dir: Path, device: str, number: int, patience_s: float) -> bool:

@@ -95,13 +95,6 @@ class FleetLedger(DeviceReading):
         told = json.dumps(error)
         return str(self._call("expire", term, *held, incarnation, int(sure), told)[0])
 
-    def disconnect(self, names: set[str]) -> None:
-        """Cut the connections of a worker that was declared dead: a frozen one would swallow what it waits for."""
-        with reachable(self.url):
-            for connection in self._client.client_list():
-                if connection.get("name") in names:
-                    self._client.client_kill_filter(_id=connection["id"])
-
     def swept(self, incarnation: str) -> None:
         """All messages of a dead worker are back in their queues, and it holds nothing."""
         with reachable(self.url):

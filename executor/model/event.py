@@ -195,7 +195,7 @@ EVENTS: tuple[Event, ...] = (
     Event("rollback:failed", "A probe of `rollback.verify` did not hold after the rollback.", {"error": "text"}),
     Event(
         "distributed:synchronization:completed",
-        "All devices of a synchronisation have its document.",
+        "All devices of a synchronisation have its document; none where all had acknowledged it before.",
         {
             "devices": "their ids",
             "version": "of the document: the highest of any of them",

@@ -214,6 +214,10 @@ def action_task_id(execution: str, generation: int, step: str) -> str:
     return str(uuid.uuid5(_IDS, f"{execution}|{generation}|{step}"))
 
 
+FORMAT = 2
+"""Of an execution; this release reads it and those before. ``ledger/lua/prelude.lua`` says the same."""
+
+
 def format_of(steps: Iterable[Step]) -> int:
     """The oldest format of an execution with these steps: 2 where a worker of the release before cannot read them."""
     new = any(

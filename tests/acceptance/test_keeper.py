@@ -46,6 +46,7 @@ def end(*_):
 if "stubborn" in name: signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else: signal.signal(signal.SIGTERM, end)
 note(f"started {os.getpid()}")
+if "refused" in name: sys.exit(os.EX_CONFIG)
 while True:
     os.write(int(os.environ["REX_BEAT_FD"]), b".")
     time.sleep(0.1)
@@ -173,6 +174,15 @@ def test_it_follows_what_is_wanted(keep: Callable[..., Kept]) -> None:
     wait_until(lambda: len(keeper.starts("one")) == 3, description="what is wanted is still kept alive")
     end(keeper)
     assert keeper.nobody_left()
+
+
+def test_one_that_is_refused_silences_nobody(keep: Callable[..., Kept]) -> None:
+    """It is not started again; changes of what is wanted are still told."""
+    keeper = keep("one")
+    assert keeper.want("one", "refused") == ["one"]
+    assert keeper.want("one", "refused", "two") == ["one", "two"]
+    assert len(keeper.starts("refused")) == 1
+    end(keeper)
 
 
 def test_one_that_is_not_wanted_and_does_not_end_is_killed(keep: Callable[..., Kept]) -> None:

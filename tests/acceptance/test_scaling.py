@@ -10,6 +10,7 @@ from support.commands import Rex
 from support.waiting import wait_until
 
 from executor import ResolutionClient
+from workers.cluster.__main__ import main
 
 pytestmark = pytest.mark.cluster
 
@@ -78,3 +79,23 @@ def test_what_is_refused(rex: Rex) -> None:
     for wrong in (("edge-1", "-1"), ("edge-1", "65"), ("edge-1", "two")):
         assert rex("scale", *wrong).returncode == 2
     assert rex("up", "--device", "edge-1", "--scale", "edge-1=many").returncode == 2
+
+
+def test_a_number_that_the_cluster_would_take_back_is_refused(rex: Rex) -> None:
+    """One that scales by itself leaves 0 alone, and goes back into its bounds from anything else."""
+    with rex.up("--device", "edge-1", REX_DISTRIBUTED__SCALE_MIN="2", REX_DISTRIBUTED__SCALE_MAX="4"):
+        for number in (1, 10):
+            refused = rex("scale", "edge-1", number)
+            assert refused.returncode == 2
+            assert refused.stderr == (
+                "rex: this cluster scales by itself: edge-1 can have 2 (distributed.scale_min) to 4 "
+                f"(distributed.scale_max) worker processes, or 0, not {number}; start `rex up` with other bounds\n"
+            )
+        assert rex("scale", "edge-1", "0").returncode == 0
+
+
+def test_the_parent_says_what_is_wrong_with_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be called without `rex`, and argparse would tell of nothing but an invalid value."""
+    with pytest.raises(SystemExit):
+        main(["up", "--device", "edge-1", "--scale", "edge-1=65"])
+    assert "edge-1 can have 0 to 64 worker processes on one machine, not 65" in capsys.readouterr().err

@@ -254,4 +254,3 @@ def test_the_ledger_tells_of_itself(ledger: AnyLedger) -> None:
     assert abs(ledger.now_ms() - time.time() * 1000) < 5000
     assert isinstance(ledger.client_names(), set)
     assert ledger.server_setting("no-such-setting") is None
-    ledger.disconnect({"rex:nobody"})

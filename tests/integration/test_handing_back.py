@@ -104,5 +104,4 @@ def test_what_waits_in_a_queue(valkey: Server) -> None:
     with suppress(Unreachable):  # the connection was lost; the next look makes another
         queues.waiting(["edge-1"])
     assert queues.waiting(["edge-1"])["edge-1"].messages == 3
-    queues.close()
     app.close()

@@ -115,18 +115,19 @@ def _up(given: argparse.Namespace, settings: Settings) -> int:
             # a run that starts us holds our standard input; without it we end, however it ended
             lifeline = sys.stdin.fileno() if private else None
 
-            first = True
+            first, distributed = True, settings.distributed
 
             def ready(pids: dict[str, int]) -> None:
                 nonlocal first
                 told = {"ready": True, "broker_url": server.url, "devices": cluster.devices, "wanted": cluster.scale,
-                        "pid": os.getpid(), "pids": pids, "flower": given.flower}  # fmt: skip
+                        "pid": os.getpid(), "pids": pids, "flower": given.flower,
+                        "bounds": [distributed.scale_min, distributed.scale_max]}  # fmt: skip
                 announce(state, told)
                 if first:
                     _say(json.dumps(told) if given.json or private else _how_to_use(told, state))
                 first = False
 
-            grace_s = _PRIVATE_GRACE_S if private else settings.distributed.grace.total_seconds()
+            grace_s = _PRIVATE_GRACE_S if private else distributed.grace.total_seconds()
             wanted = WantedProcesses(state, cluster.processes)
             _keep(cluster.processes(cluster.scale), settings, grace_s, ready, patient=False, lifeline=lifeline,
                   wanted=wanted)  # fmt: skip
@@ -184,7 +185,10 @@ class LocalCluster:
 
 def _scaled(text: str) -> tuple[str, int]:
     device, _, number = text.partition("=")
-    check_scale(device, int(number) if number.isdecimal() else number)
+    try:
+        check_scale(device, int(number) if number.isdecimal() else number)
+    except ValueError as error:  # of which argparse would tell only that there was one
+        raise argparse.ArgumentTypeError(str(error)) from None
     return device, int(number)
 
 

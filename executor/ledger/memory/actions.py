@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from executor.ledger.memory.claims import Asking
-from executor.ledger.memory.moves import FORMAT, worst
+from executor.ledger.memory.moves import worst
 from executor.ledger.memory.state import Execution
 from executor.ledger.memory.states import MemoryStates
 from executor.ledger.wire import Lease, fraction_of, outcome_of
 from executor.model.execution import Answer, Claimed, Ended, Settled
+from executor.model.plan import FORMAT
 
 
 class MemoryActions(MemoryStates):

@@ -238,9 +238,6 @@ class MemoryFleet(MemoryDevices):
             do.drain(x)
         return "gone"
 
-    def disconnect(self, names: set[str]) -> None:
-        """There are no connections to cut."""
-
     def swept(self, incarnation: str) -> None:
         """All messages of a dead worker are back in their queues, and it holds nothing."""
         with self._step():

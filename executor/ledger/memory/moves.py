@@ -7,7 +7,6 @@ from executor.ledger.memory.state import Entry, Execution, Store
 from executor.ledger.wire import EFFECTS
 from executor.model.fan_out import action_of, device_of
 
-FORMAT = 2
 RESEND_MS = 2000
 IDLE_MS = 1000
 TAKEOVERS = 5
