@@ -134,8 +134,10 @@ class MemoryRollbacks(MemoryMoving):
                     if of:
                         x.generations[0].failed[of] -= 1
                 for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
-                             "unserved", "at"):  # fmt: skip
+                             "unserved"):  # fmt: skip
                     fields.pop(gone, None)
+                if {fields.get("effect", "none"), fields.get("effect_fallback", "none")} == {"none"}:
+                    fields.pop("at", None)  # what had begun where it was moved stays there
                 fields.update(status="ready", token="", nonce="", since=str(do.now))
                 if broken and "id" not in x.rule(0, name):
                     fields["probe"] = "1"
