@@ -64,6 +64,8 @@ class MemoryFleet(MemoryDevices):
         if store.protocol is not None and abs(announced.protocol - store.protocol) > 1 and not (coordinates and alone):
             return ["protocol", str(store.protocol)]
         for device in announced.devices:
+            # a coordinator of the release before buries workers, and knows of no such list
+            store.serving[device] &= store.renewals.keys()
             others = {name: store.seen.get(name, 0) for name in store.serving[device] if name != incarnation}
             if others and self._other_store(device, announced):
                 holder = max(others, key=lambda name: (others[name], name))
