@@ -181,6 +181,23 @@ def test_its_message_is_published_again_until_that_was_done(ledger: AnyLedger) -
     assert name not in outbox(ledger)
 
 
+def test_messages_that_are_on_their_way_again_have_as_long_as_they_take(ledger: AnyLedger) -> None:
+    """Many of them take more than two seconds: nobody publishes them a second time meanwhile."""
+    names = [f"a{number}" for number in range(500)]
+    Tried(ledger).start(in_group([step(name, movable=True) for name in names]))
+    move(ledger, *names)
+    make_due(ledger, "ag:E1|0|1")
+    assert "ag:E1|0|1" in [item.id.partition("#")[0] for item in ledger.due(9)[0]]
+    assert 2000 < due_in_ms(ledger, "ag:E1|0|1") <= 2500
+
+
+def make_due(ledger: AnyLedger, name: str) -> None:
+    if isinstance(ledger, MemoryLedger):
+        ledger._store.outbox[name].due = 0
+    else:
+        ledger._client.zadd(ledger._key("ob"), {name: 0})
+
+
 def test_who_waits_for_a_slot_queues_again_elsewhere(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group([step(name, movable=True) for name in "abc"]), parallel=1)
     held = tried.claim("a")

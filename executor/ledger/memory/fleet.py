@@ -253,7 +253,7 @@ class MemoryFleet(MemoryDevices):
     def due(self, limit: int) -> tuple[list[Outgoing], float | None]:
         """What is due, and the seconds until the next entry (None: the outbox is empty).
 
-        Each entry is moved on (a stage for as long as its publication may take), so that a sender that dies is
+        Each entry is moved on (messages for as long as their publication may take), so that a sender that dies is
         replaced. A reached delay makes its action claimable: nothing else does.
         """
         with self._changed:
@@ -262,7 +262,7 @@ class MemoryFleet(MemoryDevices):
             found = []
             for _, name in ids:
                 entry = json.loads(outbox[name].text)
-                outbox[name].due = now + (publication_ms(entry["actions"]) if name.startswith("st:") else RESEND_MS)
+                outbox[name].due = now + _on_its_way_ms(name, entry)
                 found.append(Outgoing(f"{name}#{outbox[name].number}", entry))
                 if name.startswith("p:"):
                     self._delay_is_over(name, now)
@@ -303,3 +303,10 @@ class MemoryFleet(MemoryDevices):
                 self._store.term += 1
             self._store.leader = (holder, now + round(ttl_s * 1000))
             return str(self._store.term)
+
+
+def _on_its_way_ms(name: str, entry: dict[str, Any]) -> int:
+    """How long whoever sends an entry of the outbox has for it."""
+    if name.startswith("st:"):
+        return publication_ms(entry["actions"])
+    return publication_ms(len(entry["actions"])) if name.startswith("ag:") else RESEND_MS
