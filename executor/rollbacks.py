@@ -7,7 +7,7 @@ from executor.model.errors import NotAllowedNow, UnknownExecution, Unreachable
 from executor.model.execution import TERMINAL, ExecutionState
 from executor.model.fan_out import fan_outs
 from executor.model.ids import new_execution_id
-from executor.model.rollback import Choices, RollbackRequest, Wish
+from executor.model.rollback import STILL_AT_IT, Choices, RollbackRequest, Wish
 from executor.task_names import PREVIEW_ROLLBACK
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def request_rollback(ledger: "ValkeyLedger", execution: str, request: RollbackRe
     """Have an execution taken back that has ended.
 
     Raises:
-        NotAllowedNow: it runs, never ran, nothing is left to take back, or what would be kept needs what is taken back.
+        NotAllowedNow: it runs, never ran, a worker may still be at it, nothing is left to take back, or what would be
+            kept needs what is taken back.
         UnknownExecution, Unreachable: as `plan_rollback`.
     """
     head = ledger.head(execution)
@@ -62,6 +63,11 @@ def _not_yet(execution: str, state: str, *, waits: bool = False) -> str:
         return f"execution {execution} waits for a choice: `rex rollback {execution} --choose` shows it"
     if state == ExecutionState.ROLLING_BACK:
         return f"execution {execution} is being taken back already: `rex watch {execution}` follows it"
+    if state == STILL_AT_IT:
+        return (
+            f"execution {execution} waits for a worker that nobody reaches and that may still be at it: "
+            "ask again when the timeout of its action is over"
+        )
     if state in TERMINAL:
         return f"nothing of execution {execution} ran, so there is nothing to take back"
     return (

@@ -114,11 +114,10 @@ class CeleryOutlet:
         if plan is None:
             return True
         only = entry["actions"] if entry["kind"] == "again" else None
-        if only is None:
-            canvas = stage_canvas(self._app, plan, execution, generation, number)
-        else:
+        moved = None
+        if only is not None or entry.get("moved"):
             moved = self._ledger.moved_to(execution, generation, plan.stages[number].steps)
-            canvas = stage_canvas(self._app, plan, execution, generation, number, only=only, moved=moved)
+        canvas = stage_canvas(self._app, plan, execution, generation, number, only=only, moved=moved)
         if len(plan.stages[number].messages if only is None else only) < LARGE_STAGE:
             with self._app.in_batches():
                 canvas.apply_async()

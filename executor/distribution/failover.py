@@ -48,7 +48,7 @@ class Stranded:
     """Those that have not ended, in order."""
     loss: Loss
     begun: bool
-    """A worker has claimed the first of them before."""
+    """A worker has claimed the first of them before, or is to ask first whether it was done."""
     next: bool
     """Its first action could be claimed now; else something before it in its sequence comes first."""
 
@@ -144,7 +144,7 @@ def stranded_in(
     found: list[Stranded] = []
     for actions in _unfinished(stage, rows):
         first = rows.get(actions[0], {})
-        device, begun = devices[actions[0]], "attempt" in first
+        device, begun = devices[actions[0]], "attempt" in first or "probe" in first
         is_next = not (stage.kind == "sequence" and found)
         loss = loss_of(device) if first.get("status", "ready") == "ready" else None
         if loss is not None and not loss.dead and (begun or generation > 0):

@@ -30,7 +30,9 @@ class RollbackLedger(StatesLedger):
         return bool(got[0] == "ok")
 
     def reopen(self, execution: str, request: RollbackRequest) -> tuple[str, str]:
-        """An ended execution is to be taken back. Answers ``ok``, ``unknown``, or ``refused`` with its state."""
+        """An ended execution is to be taken back. Answers ``ok``, ``unknown``, or ``refused`` with its state, or
+        with `STILL_AT_IT`.
+        """
         got = self._call("reopen", execution, request.model_dump_json(), request.key, request.by, self._sends())
         return got[0], got[1] if len(got) > 1 else ""
 

@@ -12,6 +12,9 @@ Mechanism = Literal["compensate", "snapshot", "partial", "phased", "guided"]
 Wish = Literal["undo", "keep", "retry"]
 """A person's choice for one action; ``retry`` runs a failed one again, and the execution goes on."""
 
+STILL_AT_IT = "still at it"
+"""Why the ledger refuses to take an ended execution back: a worker that nobody reaches may not have ended."""
+
 
 class RollbackRequest(Frozen):
     """What a person or a service asks of the rollback of an execution that has ended."""

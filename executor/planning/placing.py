@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from config.settings import Settings
-from executor.action import ActionType
 from executor.model.errors import NoDevice, Problem, StrategyInvalid
 from executor.model.fan_out import instance_id
 from executor.model.placement import Beside, Devices, Placed, Wanted
@@ -64,8 +63,8 @@ class Places:
 
     # -- one device ---------------------------------------------------------------------------------------------------
 
-    def place(self, action: Action, kind: ActionType, beside: list[Beside], *, in_turn: bool) -> dict[str, Any]:
-        """What a step says of its device."""
+    def place(self, action: Action, beside: list[Beside], *, reach: bool, in_turn: bool) -> dict[str, Any]:
+        """What a step says of its device; `reach`: others reach the same thing, whichever of its calls has begun."""
         if action.device is not None:
             self._check(action, [action.device])
             return {"device": action.device}
@@ -73,7 +72,7 @@ class Places:
         return {
             **placed_fields(placed),
             "capabilities": tuple(action.capabilities or ()),
-            "reach": kind.reach(action.with_ or {}),
+            "reach": reach,
         }
 
     def _check(self, action: Action, devices: list[str]) -> None:

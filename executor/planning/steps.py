@@ -73,7 +73,8 @@ class Steps:
             reads |= fallback.call.reads
         if "device" not in about:
             beside = related(action, reads.actions, self.made, self._before)
-            about = {**about, **self._places.place(action, kind, beside, in_turn=self._in_turn)}
+            reach = all(self._catalogue.get(one.uses).reach(one.with_) for one in _calls(call, fallback))
+            about = {**about, **self._places.place(action, beside, reach=reach, in_turn=self._in_turn)}
         return Step(
             **about,
             agent=action.agent,
@@ -216,3 +217,8 @@ class Steps:
             inputs=read.inputs,
             context=read.context,
         )
+
+
+def _calls(call: Call, fallback: Fallback | None) -> list[Call]:
+    """What may have begun of a step, when nobody can be asked."""
+    return [call] if fallback is None else [call, fallback.call]

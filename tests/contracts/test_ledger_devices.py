@@ -67,6 +67,30 @@ def test_a_device_whose_worker_is_gone_may_be_taken_over_and_that_is_told(ledger
     assert ledger.owners()["edge-1"].store == "s2"
 
 
+def test_a_worker_that_the_release_before_has_buried_keeps_no_device(ledger: AnyLedger) -> None:
+    """That knew of no list of who serves a device; whoever still counts as living holds it."""
+    ledger.register("w1", worker("edge-1", "edge-2"))
+    ledger.register("w2", worker("edge-2"))
+    buried_as_before(ledger, "w1")
+    with pytest.raises(DeviceTaken, match="worker w2 on"):
+        ledger.register("w3", worker("edge-2", store="s2"))
+    ledger.register("w3", worker("edge-1", store="s2", host="host-b"))
+    assert ledger.owners()["edge-1"].store == "s2"
+    ledger.leave("w3")
+    told_of = [event["data"] for event in ledger.fleet_events() if event["event"] == "distributed:topology:changed"]
+    assert told_of[-2:] == [{"joined": ["edge-1"], "left": []}, {"joined": [], "left": ["edge-1"]}]
+
+
+def buried_as_before(ledger: AnyLedger, incarnation: str) -> None:
+    """What ``fence`` of the release before takes out."""
+    if isinstance(ledger, MemoryLedger):
+        for kept in (ledger._store.workers, ledger._store.renewals):
+            kept.pop(incarnation)
+    else:
+        for name in ("workers", "W"):
+            ledger._client.hdel(ledger._key(name), incarnation)
+
+
 def test_the_release_before_says_no_store_and_is_left_alone(ledger: AnyLedger) -> None:
     """In a rolling restart both serve a device side by side."""
     ledger.register("w1", Announcement(devices=("edge-1",)))

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from support.ledgers import CHOSEN, WRONG, AnyLedger, Tried, in_group, in_sequence, outbox, step
+from support.ledgers import CHOSEN, WRONG, AnyLedger, Tried, due_in_ms, in_group, in_sequence, outbox, step
 from support.waiting import wait_until
 
 from executor.ledger.memory import MemoryLedger
 from executor.model.device import Drained
-from executor.model.execution import Answer, Ended, Move
+from executor.model.execution import Answer, Ended, Move, Outgoing
 from executor.model.plan import RetryRule
 
 
@@ -181,6 +181,23 @@ def test_its_message_is_published_again_until_that_was_done(ledger: AnyLedger) -
     assert name not in outbox(ledger)
 
 
+def test_messages_that_are_on_their_way_again_have_as_long_as_they_take(ledger: AnyLedger) -> None:
+    """Many of them take more than two seconds: nobody publishes them a second time meanwhile."""
+    names = [f"a{number}" for number in range(500)]
+    Tried(ledger).start(in_group([step(name, movable=True) for name in names]))
+    move(ledger, *names)
+    make_due(ledger, "ag:E1|0|1")
+    assert "ag:E1|0|1" in [item.id.partition("#")[0] for item in ledger.due(9)[0]]
+    assert 2000 < due_in_ms(ledger, "ag:E1|0|1") <= 2500
+
+
+def make_due(ledger: AnyLedger, name: str) -> None:
+    if isinstance(ledger, MemoryLedger):
+        ledger._store.outbox[name].due = 0
+    else:
+        ledger._client.zadd(ledger._key("ob"), {name: 0})
+
+
 def test_who_waits_for_a_slot_queues_again_elsewhere(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group([step(name, movable=True) for name in "abc"]), parallel=1)
     held = tried.claim("a")
@@ -260,6 +277,55 @@ def test_what_goes_on_by_a_persons_wish_is_where_its_plan_has_it(ledger: AnyLedg
     tried.do("a", status="failed")
     assert ledger.resume("E1", CHOSEN, ["a"], timeout_s=9)
     assert tried.claim("a").step.device == "edge-1"
+
+
+@pytest.mark.parametrize("reach", [True, False])
+@pytest.mark.parametrize("fallback", [True, False])
+def test_what_goes_on_where_it_had_begun_stays_there(ledger: AnyLedger, reach: bool, fallback: bool) -> None:
+    """Its effect, its undo record and whoever may still know of it are there; its message goes there too."""
+    tried = Tried(ledger).start(in_group([step("a", movable=True, reach=reach), step("b")]))
+    move(ledger, "a")
+    held = tried.claim("a")
+    ledger.record_undo(held, {"data": 1})
+    tried.do("b", status="failed")
+    marks = {"effect_fallback": "unknown"} if fallback else {}
+    tried.settle(held, "cancelled", effect="none" if fallback else "unknown", marks=marks)
+    assert ledger.resume("E1", CHOSEN, ["a", "b"], timeout_s=9)
+    assert ledger.moved_to("E1", 0, ["a", "b"]) == {"a": "edge-2"}
+    (entry,) = [item.entry for item in wait_until(lambda: stages_due(ledger), description="the stage is due")]
+    assert entry == {"kind": "stage", "execution": "E1", "generation": 0, "stage": 0, "moved": True, "actions": 2}
+    assert due_in_ms(ledger, "st:E1|0|0") < 1500  # as long as its publication takes: the entry was understood
+    again = tried.claim("a")
+    assert (again.step.device, again.undo, again.probe) == ("edge-2", {"data": 1}, not fallback)
+
+
+def stages_due(ledger: AnyLedger) -> list[Outgoing]:
+    return [item for item in ledger.due(9)[0] if item.id.startswith("st:")]
+
+
+def broken_off(ledger: AnyLedger, **said: bool) -> Tried:
+    """One that goes on by a person's wish, and of which somebody is asked first whether it was done."""
+    tried = Tried(ledger).start(in_group([step("a", **said), step("b")]))
+    held = tried.claim("a")
+    tried.do("b", status="failed")
+    tried.settle(held, "cancelled", effect="unknown")
+    assert ledger.resume("E1", CHOSEN, ["a", "b"], timeout_s=9)
+    assert ("attempt" in tried.row("a"), tried.row("a")["probe"]) == (False, "1")
+    return tried
+
+
+@pytest.mark.parametrize("reach", [True, False])
+def test_what_is_asked_for_first_has_begun(ledger: AnyLedger, reach: bool) -> None:
+    """It goes on where somebody can tell: not on a device that knows nothing of it."""
+    tried = broken_off(ledger, movable=True, reach=reach)
+    assert move(ledger, "a") == (["a"] if reach else [])
+    assert tried.claim("a").probe
+
+
+def test_what_is_asked_for_first_goes_on_where_its_device_is_drained(ledger: AnyLedger) -> None:
+    tried = broken_off(ledger)
+    drain(ledger, "edge-1")
+    assert (tried.answer("a"), tried.answer("b")) == ("run", "park")
 
 
 def test_open_stages_tell_that_something_was_moved(ledger: AnyLedger) -> None:

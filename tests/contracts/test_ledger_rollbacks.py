@@ -5,8 +5,9 @@ import json
 import pytest
 from support.ledgers import WRONG, AnyLedger, Tried, in_group, step, woken
 
+from executor.ledger.memory import MemoryLedger
 from executor.model.errors import UnknownExecution
-from executor.model.rollback import Chosen
+from executor.model.rollback import STILL_AT_IT, Chosen
 
 SNAPSHOT = Chosen(mechanism="snapshot", asked="snapshot", kept=("a",))
 
@@ -63,6 +64,40 @@ def test_what_has_ended_is_open_again_when_it_is_taken_back(ledger: AnyLedger) -
     assert started["data"]["reason"] == {"type": "Requested", "message": "asked for by ann", "action": None}
     ledger.forget("E1")
     assert tried.state == "rolling_back"
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_what_somebody_may_still_be_at_is_not_taken_back(ledger: AnyLedger, found: bool) -> None:
+    """A worker whose action was taken over, and whom nobody reaches, may go on until its deadline."""
+    tried = Tried(ledger).start(in_group([step("a", idempotent=True, timeout_s=30.0), step("b")]))
+    tried.claim("a")
+    ledger.fence("w1")
+    lease = ("E1", 0, "a")
+    assert ledger.expire("w1", lease, sure=False, error=WRONG) == "ok"
+    tried.do("a", "b", holder="w2")
+    assert ledger.advance("E1", 0, 0)
+    assert ledger.conclude("E1", "completed")
+    assert ledger.expire("w1", lease, sure=False, error=WRONG) == "later"
+    assert tried.reopen() == ("refused", STILL_AT_IT)
+    assert (tried.state, tried.events()[-1]) == ("completed", "execution:completed")
+    if found:
+        assert ledger.expire("w1", lease, sure=True, error=WRONG) == "gone"
+    else:
+        end_ghosts(ledger)
+    assert tried.reopen() == ("ok", "")
+    tried.go_back_empty("rolled_back")
+    assert ledger.expire("w1", lease, sure=False, error=WRONG) == "gone"
+    assert ledger.leases("w1") == []
+
+
+def end_ghosts(ledger: AnyLedger) -> None:
+    """The deadlines of those whose actions were taken over go by."""
+    if isinstance(ledger, MemoryLedger):
+        ghosts = ledger._store.executions["E1"].ghosts
+        ghosts.update(dict.fromkeys(ghosts, 0))
+    else:
+        name = ledger._key("ghost", "E1")
+        ledger._client.hset(name, mapping=dict.fromkeys(ledger._client.hkeys(name), 0))
 
 
 def test_who_sends_himself_is_given_the_message(ledger: AnyLedger) -> None:

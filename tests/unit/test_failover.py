@@ -64,6 +64,16 @@ def test_what_has_begun_moves_only_where_it_may_run_again_or_is_reached() -> Non
     assert set(got.waits) == {"a", "d"}
 
 
+def test_what_is_asked_for_first_has_begun() -> None:
+    """Its attempts were forgotten when a person let it go on; that it may stand on its device was not."""
+    steps = [step("a", movable=True), step("b", movable=True, reach=True)]
+    begun = {one.id: {"status": "ready", "probe": "1"} for one in steps}
+    got = decided(group(steps), steps, begun)
+    assert (moved(got), set(got.waits)) == ([("b",)], {"a"})
+    drained = decided(group(steps), steps, begun, DRAINED)
+    assert (drained.moves, drained.waits) == ([], {})
+
+
 def test_a_device_that_may_be_back_in_a_moment_keeps_what_has_not_begun() -> None:
     """What was broken off goes at once; what only waited is neither moved nor told to wait."""
     steps = [step("a", movable=True), step("b", movable=True, idempotent=True), step("c")]

@@ -97,6 +97,16 @@ def test_a_chosen_device_is_said_with_the_reason() -> None:
     assert (steps["b"].movable, steps["b"].reach, steps["b"].capabilities) == (True, False, ())
 
 
+@pytest.mark.parametrize(
+    ("fallback", "reach"),
+    [("{uses: reaching, with: {url: y}}", True), ("{uses: command, with: {run: x}, compensate: none}", False)],
+)
+def test_an_action_is_reached_from_elsewhere_where_its_fallback_is_too(fallback: str, reach: bool) -> None:
+    """Which of the two has begun is not known when its device is lost."""
+    text = f"  - {{id: a, uses: reaching, with: {{url: x}}, fallback: {fallback}}}\n"
+    assert planned(actions(text)).steps["a"].reach is reach
+
+
 def test_an_action_goes_where_what_it_needs_or_reads_was_done() -> None:
     """Before it goes beside its neighbour."""
     text = actions(

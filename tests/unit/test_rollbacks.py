@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support.ledgers import WRONG, Tried, in_group
+from support.ledgers import WRONG, Tried, in_group, step
 
 from executor.ledger.memory import MemoryLedger
 from executor.model.errors import NotAllowedNow, UnknownExecution, Unreachable
@@ -174,6 +174,21 @@ def test_what_was_refused_never_ran() -> None:
     Tried(ledger).submit()
     ledger.conclude("E1", "refused", error=WRONG)
     with pytest.raises(NotAllowedNow, match=r"^nothing of execution E1 ran, so there is nothing to take back$"):
+        request_rollback(ledger, "E1", RollbackRequest(), 1.0)
+
+
+def test_what_somebody_may_still_be_at_is_waited_for() -> None:
+    """The words say for whom, and how long."""
+    ledger: Any = Answering()
+    tried = Tried(ledger).start(in_group([step("a", idempotent=True)]))
+    tried.claim("a")
+    ledger.fence("w1")
+    ledger.expire("w1", ("E1", 0, "a"), sure=False, error=WRONG)
+    tried.do("a", holder="w2")
+    ledger.advance("E1", 0, 0)
+    ledger.conclude("E1", "completed")
+    said = r"^execution E1 waits for a worker that .* may still be at it: ask again when the timeout"
+    with pytest.raises(NotAllowedNow, match=said):
         request_rollback(ledger, "E1", RollbackRequest(), 1.0)
 
 

@@ -42,7 +42,8 @@ if ARGV[4] ~= '' then
   end
 end
 clear_places(E, x.gen)
-redis.call('DEL', key('live', E), key('ghost', E), key('delay', E), key('drainwait', E))
+-- whoever may still be at it is remembered: it is not taken back meanwhile
+redis.call('DEL', key('live', E), key('delay', E), key('drainwait', E))
 redis.call('ZREM', key('open'), E)
 redis.call('ZREM', key('deadlines'), E)
 redis.call('ZADD', key('done'), NOW, E)

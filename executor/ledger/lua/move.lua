@@ -10,9 +10,10 @@ local moved = {}
 local function may_move(A)
   local rule = rule_of(E, G, A)
   if not rule or not rule.m or rule.s ~= x.stage then return false end
-  local v = redis.call('HMGET', key('a', E, G, A), 'status', 'attempt', 'at')
+  local v = redis.call('HMGET', key('a', E, G, A), 'status', 'attempt', 'at', 'probe')
   if (v[1] and v[1] ~= 'ready') or (v[3] or rule.d) ~= from then return false end
-  return tonumber(v[2] or 0) == 0 or rule.id or rule.re
+  local begun = tonumber(v[2] or 0) > 0 or v[4]  -- whoever is asked for first has begun, also where attempts were forgotten
+  return not begun or rule.id or rule.re
 end
 
 -- What comes later in a sequence goes along with its head, whose message carries it.

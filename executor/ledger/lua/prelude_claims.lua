@@ -70,7 +70,7 @@ local function claim_one(x, G, A, holder, nonce, signature, at)
       finish(x, G, A, 'skipped', '"reason":' .. q('restored with ' .. rule.o), nil)
       return nil
     end
-    if G == 0 and attempt == 0 and redis.call('HEXISTS', key('drained'), device) == 1 then
+    if G == 0 and attempt == 0 and not v[11] and redis.call('HEXISTS', key('drained'), device) == 1 then
       if signature == '' then return { 'signature', A } end
       redis.call('HSET', key('park'), x.id .. '|' .. G .. '|' .. A, signature)
       redis.call('SADD', key('drainpark', device), x.id .. '|' .. G .. '|' .. A)

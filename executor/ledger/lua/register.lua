@@ -11,6 +11,10 @@ if speaks and math.abs(protocol - speaks) > 1 and not (coordinates and alone) th
   return answer('protocol', tostring(speaks))
 end
 for i = 7, #ARGV do
+  -- a coordinator of the release before buries workers, and knows of no such list
+  for _, other in ipairs(redis.call('SMEMBERS', key('serving', ARGV[i]))) do
+    if redis.call('HEXISTS', key('W'), other) == 0 then redis.call('SREM', key('serving', ARGV[i]), other) end
+  end
   local owner = object(redis.call('HGET', key('owner'), ARGV[i]))
   if store ~= '' and text_of(owner.store) ~= '' and owner.store ~= store then
     local holder, heard

@@ -1,6 +1,6 @@
 -- A person lets an execution go on that was to be taken back. ARGV: E, what was chosen, timeout in ms, who, turn for which
 -- that was planned, then the actions of its stage that run (again). What was broken off, and may not run twice, is asked
--- for first.
+-- for first; what had begun where it was moved stays there, with all that is known of it.
 local E = ARGV[1]
 local x = load(E)
 -- after an earlier way back the stage is one of that
@@ -9,7 +9,7 @@ strike('rb:' .. E)
 turn(x)
 for i = 6, #ARGV do
   local name = key('a', E, 0, ARGV[i])
-  local v, rule = redis.call('HMGET', name, 'status', 'effect', 'borne'), rule_of(E, 0, ARGV[i])
+  local v, rule = redis.call('HMGET', name, 'status', 'effect', 'borne', 'effect_fallback'), rule_of(E, 0, ARGV[i])
   local broken = v[1] == 'cancelled' and (RANK[v[2]] or 0) >= RANK.unknown and not rule.id
   local of = fan_out_of(ARGV[i])
   if of and FINAL[v[1]] and v[1] ~= 'succeeded' and v[1] ~= 'skipped' then
@@ -20,7 +20,8 @@ for i = 6, #ARGV do
     if of then redis.call('HINCRBY', key('fan', E, 0), of .. ':failed', -1) end
   end
   redis.call('HDEL', name, 'outcome', 'fatal', 'finished', 'settled', 'settlement', 'probe', 'attempt', 'takeovers', 'unserved',
-    'borne', 'at')
+    'borne')
+  if (v[2] or 'none') == 'none' and (v[4] or 'none') == 'none' then redis.call('HDEL', name, 'at') end
   redis.call('HSET', name, 'status', 'ready', 'token', '', 'nonce', '', 'since', NOW)
   if broken then redis.call('HSET', name, 'probe', 1) end
 end

@@ -99,7 +99,8 @@ class Claims(Moves):
                 return self._park(ask, action, "it runs elsewhere", [])
             return self._claimed(x, ask.generation, action)  # the first answer was lost on its way
         device = x.device(ask.generation, action)
-        if ask.generation == 0 and "attempt" not in fields and device in self.store.drained:
+        begun = "attempt" in fields or "probe" in fields
+        if ask.generation == 0 and not begun and device in self.store.drained:
             return self._park_drained(ask, action, device)
         rule = x.rule(ask.generation, action)
         # its place in the window comes first: who holds a slot runs, and so nobody holds one and waits for a place

@@ -64,6 +64,8 @@ class MemoryFleet(MemoryDevices):
         if store.protocol is not None and abs(announced.protocol - store.protocol) > 1 and not (coordinates and alone):
             return ["protocol", str(store.protocol)]
         for device in announced.devices:
+            # a coordinator of the release before buries workers, and knows of no such list
+            store.serving[device] &= store.renewals.keys()
             others = {name: store.seen.get(name, 0) for name in store.serving[device] if name != incarnation}
             if others and self._other_store(device, announced):
                 holder = max(others, key=lambda name: (others[name], name))
@@ -248,7 +250,7 @@ class MemoryFleet(MemoryDevices):
     def due(self, limit: int) -> tuple[list[Outgoing], float | None]:
         """What is due, and the seconds until the next entry (None: the outbox is empty).
 
-        Each entry is moved on (a stage for as long as its publication may take), so that a sender that dies is
+        Each entry is moved on (messages for as long as their publication may take), so that a sender that dies is
         replaced. A reached delay makes its action claimable: nothing else does.
         """
         with self._changed:
@@ -257,7 +259,7 @@ class MemoryFleet(MemoryDevices):
             found = []
             for _, name in ids:
                 entry = json.loads(outbox[name].text)
-                outbox[name].due = now + (publication_ms(entry["actions"]) if name.startswith("st:") else RESEND_MS)
+                outbox[name].due = now + _on_its_way_ms(name, entry)
                 found.append(Outgoing(f"{name}#{outbox[name].number}", entry))
                 if name.startswith("p:"):
                     self._delay_is_over(name, now)
@@ -298,3 +300,10 @@ class MemoryFleet(MemoryDevices):
                 self._store.term += 1
             self._store.leader = (holder, now + round(ttl_s * 1000))
             return str(self._store.term)
+
+
+def _on_its_way_ms(name: str, entry: dict[str, Any]) -> int:
+    """How long whoever sends an entry of the outbox has for it."""
+    if name.startswith("st:"):
+        return publication_ms(entry["actions"])
+    return publication_ms(len(entry["actions"])) if name.startswith("ag:") else RESEND_MS

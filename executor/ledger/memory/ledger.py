@@ -160,8 +160,8 @@ class MemoryLedger(MemoryRollbacks):
                 else:
                     do.emit(x, "rollback:completed", success=rollback == "completed", status=rollback)
             x.clear_places(x.current)
+            # whoever may still be at it is remembered: it is not taken back meanwhile
             x.live.clear()
-            x.ghosts.clear()
             x.delayed.clear()
             x.drain_waits.clear()
             del self._store.accepted[execution]

@@ -234,7 +234,8 @@ class Moves:
         if left == 0:
             self.ask_to_advance(x)
             return
-        entry = {"kind": "stage", "execution": x.id, "generation": x.current, "stage": stage, "actions": left}
+        moved = {"moved": True} if "moves" in x.fields else {}
+        entry = {"kind": "stage", "execution": x.id, "generation": x.current, "stage": stage, **moved, "actions": left}
         self.post(f"st:{x.id}|{x.current}|{stage}", self.now + publication_ms(left), entry, now=True)
 
 

@@ -50,7 +50,8 @@ class MemoryMoving(MemoryActions):
         fields, rule = x.action(generation, action), x.rule(generation, action)
         if "m" not in rule or rule["s"] != x.number("stage") or fields.get("status", "ready") != "ready":
             return False
-        return x.device(generation, action) == lost and ("attempt" not in fields or "id" in rule or "re" in rule)
+        begun = "attempt" in fields or "probe" in fields
+        return x.device(generation, action) == lost and (not begun or "id" in rule or "re" in rule)
 
     def _move_one(self, x: Execution, generation: int, action: str, one: Move) -> None:
         do, fields, place = self._moves, x.action(generation, action), (x.id, generation, action)

@@ -11,7 +11,7 @@ from executor.ledger.wire import written
 from executor.model.execution import FINAL
 from executor.model.fan_out import action_of, device_of
 from executor.model.plan import Plan, Step, format_of
-from executor.model.rollback import Choices, Chosen, RollbackRequest
+from executor.model.rollback import STILL_AT_IT, Choices, Chosen, RollbackRequest
 
 
 class MemoryRollbacks(MemoryMoving):
@@ -53,7 +53,9 @@ class MemoryRollbacks(MemoryMoving):
         x.fields[f"sizes{x.current}"] = json.dumps(plan.sizes())
 
     def reopen(self, execution: str, request: RollbackRequest) -> tuple[str, str]:
-        """An ended execution is to be taken back. Answers ``ok``, ``unknown``, or ``refused`` with its state."""
+        """An ended execution is to be taken back. Answers ``ok``, ``unknown``, or ``refused`` with its state, or
+        with `STILL_AT_IT`.
+        """
         with self._step() as do:
             do.sends = self.outlet is not None
             x = self._store.executions.get(execution)
@@ -63,6 +65,11 @@ class MemoryRollbacks(MemoryMoving):
                 return "ok", ""  # the first answer was lost on its way
             if "finished" not in x.fields or "started" not in x.fields:
                 return "refused", x.state
+            for generation, action, holder in [ghost for ghost, ends in x.ghosts.items() if do.now >= ends]:
+                del x.ghosts[generation, action, holder]
+                do.end_lease(holder, (x.id, generation, action))
+            if x.ghosts:
+                return "refused", STILL_AT_IT
             x.fields.setdefault("last", str(x.current))
             x.turn()
             outcome = "rolled_back" if x.state == "completed" else x.state
@@ -134,8 +141,10 @@ class MemoryRollbacks(MemoryMoving):
                     if of:
                         x.generations[0].failed[of] -= 1
                 for gone in ("outcome", "fatal", "finished", "settled", "settlement", "probe", "attempt", "takeovers",
-                             "unserved", "at"):  # fmt: skip
+                             "unserved"):  # fmt: skip
                     fields.pop(gone, None)
+                if {fields.get("effect", "none"), fields.get("effect_fallback", "none")} == {"none"}:
+                    fields.pop("at", None)  # what had begun where it was moved stays there
                 fields.update(status="ready", token="", nonce="", since=str(do.now))
                 if broken and "id" not in x.rule(0, name):
                     fields["probe"] = "1"
