@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.commands import REX, Rex
@@ -164,20 +165,25 @@ def test_a_wrong_call_is_refused(rex: Rex, arguments: list[str]) -> None:
 
 
 def test_it_is_quick(rex: Rex) -> None:
-    """`rex --help` and the check of 500 actions, each as a process; the best of five, for other work goes on beside."""
+    """`rex --help` and the check of 500 actions, each as a process, against one that only loads the libraries.
+
+    The best of five, for other work goes on beside; and by that measure, for machines differ.
+    """
     actions = [{"id": f"a{n}", "uses": "wait", "with": {"for": "1ms"}, "when": f"{n} > 1"} for n in range(500)]
     file = rex.write("s.json", json.dumps({"name": "s", "actions": actions}))
 
-    def best(*arguments: object) -> float:
+    def best(run: Callable[[], subprocess.CompletedProcess[Any]]) -> float:
         took = []
         for _ in range(5):
             before = time.perf_counter()
-            assert rex(*arguments).returncode == 0
+            assert run().returncode == 0
             took.append(time.perf_counter() - before)
         return min(took)
 
-    assert best("--help") < 0.4
-    assert best("validate", file) < 0.5
+    libraries = [sys.executable, "-c", "import typer, pydantic, yaml, cel_expr_python"]
+    measure = best(lambda: subprocess.run(libraries, check=False, timeout=60))
+    assert best(lambda: rex("--help")) < 1.5 * measure
+    assert best(lambda: rex("validate", file)) < 4 * measure
 
 
 def test_as_a_module_beside_a_foreign_config(rex: Rex) -> None:
