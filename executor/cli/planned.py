@@ -72,6 +72,7 @@ def _fleet(found: "Settings") -> "Devices":
     """The devices of the cluster; where there is none to ask, what stands for them."""
     from executor.cli.connecting import find_cluster
     from executor.distribution import Fleet
+    from executor.ledger.device_view import NOT_YET
     from executor.model.device import Announcement, Health
     from executor.model.errors import Unreachable
 
@@ -88,7 +89,8 @@ def _fleet(found: "Settings") -> "Devices":
         {one["incarnation"]: Announcement.model_validate(one) for one in workers},
         {one["incarnation"]: one["busy"] for one in workers},
         queued={one["device"]: one["queued"] or 0 for one in devices},
-        health={one["device"]: Health.model_validate(one) for one in devices},
+        # whoever was not looked at yet is no worse than others, as for a coordinator
+        health={one["device"]: Health.model_validate(one) for one in devices if one["reasons"] != [NOT_YET]},
         drained=[one["device"] for one in devices if one["drained"]],
     )
 
