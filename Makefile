@@ -51,7 +51,8 @@ chaos: $(INSTALLED) ## Faults of every kind, for long (SEED=n to repeat, CASES=2
 	  REX_PROPERTY_CASES=$(CASES) REX_STORM_ROUNDS=$(ROUNDS) \
 	  REX_KILL_EXECUTIONS=$(EXECUTIONS) REX_KILL_FAULTS=$(FAULTS) \
 	  $(BIN)/python -m pytest -s -p no:randomly $(addprefix tests/chaos/test_,rollback_property.py storm.py cuts.py \
-	  hosts.py messages.py resources.py takeover.py failover.py rolling_restart.py kill_storm.py) $(ARGS)
+	  hosts.py messages.py resources.py takeover.py failover.py rolling_restart.py \
+	  sentinel.py kill_storm.py) $(ARGS)
 
 check: check-style check-types check-imports check-compose check-docs ## Check style, types, imports, compose file, docs
 

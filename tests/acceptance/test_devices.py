@@ -139,6 +139,7 @@ def test_a_wrong_password_ends_a_worker_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.rabbitmq
+@pytest.mark.long
 def test_a_wrong_password_of_rabbitmq_ends_a_worker_at_once(
     rabbit_node: RabbitNode, cluster: Cluster, rex: Rex
 ) -> None:

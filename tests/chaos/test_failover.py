@@ -198,7 +198,10 @@ def coordinators(cluster: Cluster) -> dict[str, str]:
     return {name: pids[pid] for name in workers for pid in pids if f"-{pid}-" in name}
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGSTOP, id="frozen", marks=pytest.mark.long)],
+)
 def test_another_coordinator_takes_over_and_buries_the_dead(cluster: Cluster, how: signal.Signals) -> None:
     """It has watched on meanwhile: a worker that died with the leader is buried as soon as it leads."""
     names = coordinators(cluster)

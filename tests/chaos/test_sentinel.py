@@ -36,7 +36,7 @@ def cluster_on(folder: Path, watched: Watched, rabbit: RabbitNode | None, **sett
 
 
 @pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=(pytest.mark.rabbitmq, pytest.mark.long))])
-@pytest.mark.parametrize("moment", ["running", "rollback"])
+@pytest.mark.parametrize("moment", ["running", pytest.param("rollback", marks=pytest.mark.long)])
 def test_the_primary_is_killed(
     tmp_path_factory: pytest.TempPathFactory, watched: Watched, rabbit: RabbitNode | None, moment: str
 ) -> None:

@@ -19,7 +19,7 @@ WAITS = Sought("device.a", frozenset({"waits", "another"}))
 GONE = Sought("device.b", frozenset({"gone"}))
 
 
-@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=(pytest.mark.rabbitmq, pytest.mark.long))])
 def broker_url(request: pytest.FixtureRequest) -> str:
     """An empty broker."""
     if request.param == "redis":
@@ -77,6 +77,7 @@ def test_what_a_dead_worker_held_comes_back(app: Celery, broker_url: str) -> Non
 
 
 @pytest.mark.rabbitmq
+@pytest.mark.long
 def test_what_may_be_in_a_busy_hand_is_sent_again_less_and_less_often(rabbit_node: RabbitNode, valkey: Server) -> None:
     """RabbitMQ does not tell who holds what: the pauses double, up to a longest one."""
     url, now = rabbit_node.virtual_host(), [100.0]

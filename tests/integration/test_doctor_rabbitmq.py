@@ -8,7 +8,7 @@ from support.commands import Rex
 from support.rabbitmq import RabbitNode
 from support.server import Server
 
-pytestmark = pytest.mark.rabbitmq
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.long]
 
 
 def found(told: dict[str, object], check: str) -> tuple[str, str]:

@@ -91,6 +91,7 @@ def test_a_plain_port_is_told_from_a_wrong_certificate(server: TlsServer) -> Non
 
 
 @pytest.mark.rabbitmq
+@pytest.mark.long
 def test_rabbitmq_over_tls(tmp_path: Path, certificates: Certificates) -> None:
     """amqps:// checks the certificate too."""
     certificate, key = certificates.server
