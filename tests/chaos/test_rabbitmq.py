@@ -8,7 +8,7 @@ from support.cluster import Cluster, action, strategy
 from support.rabbitmq import RabbitNode
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.rabbitmq]
+pytestmark = [pytest.mark.cluster, pytest.mark.rabbitmq, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def is_taken_back_once(cluster: Cluster, report: dict[str, object]) -> bool:
     return [line for line in lines if "undo" in line] == ["undo:a3", "undo:a2", "undo:a1", "undo:a0"]
 
 
-@pytest.mark.parametrize("moment", ["do:a1", pytest.param("undo:a2", marks=pytest.mark.long)])
+@pytest.mark.parametrize("moment", ["do:a1", "undo:a2"])
 def test_the_node_is_killed_and_comes_back(cluster: Cluster, own_node: RabbitNode, moment: str) -> None:
     """What runs goes on meanwhile; no worker ends, and what was not acknowledged comes again and is known."""
     cluster.coordinator(REX_EXECUTION__FUSE="false")
@@ -61,7 +61,6 @@ def test_the_node_is_killed_and_comes_back(cluster: Cluster, own_node: RabbitNod
     assert cluster.run(strategy("after", [action("z", cluster.effects)]))["status"] == "completed"
 
 
-@pytest.mark.long
 def test_the_server_closes_all_connections_again_and_again(cluster: Cluster, own_node: RabbitNode) -> None:
     """As an operator may; unacknowledged messages come back each time."""
     cluster.coordinator()
@@ -75,7 +74,6 @@ def test_the_server_closes_all_connections_again_and_again(cluster: Cluster, own
     assert all(process.poll() is None for process in cluster.processes.values())
 
 
-@pytest.mark.long
 def test_a_consumer_that_is_too_slow_for_the_server(cluster: Cluster, own_node: RabbitNode) -> None:
     """Its channel is closed under it, and the message delivered once more while the action runs: it runs once."""
     own_node.end_consumers_after(1000)
@@ -92,7 +90,6 @@ def test_a_consumer_that_is_too_slow_for_the_server(cluster: Cluster, own_node: 
         own_node.end_consumers_after(1_800_000)
 
 
-@pytest.mark.long
 def test_a_message_that_the_server_drops_after_too_many_deliveries(cluster: Cluster, own_node: RabbitNode) -> None:
     """The ledger finds that it is gone, and sends it again: a delivery limit ends no execution."""
     own_node.limit_deliveries(cluster.broker_url, 0)
