@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, action, strategy
+from support.cluster import CELERY_WORKER, Cluster, action, strategy
 from support.previous import previous_release
 from support.trial import cases
 from support.waiting import wait_until
@@ -34,7 +34,7 @@ class Rolling:
     """A coordinator, two workers of one device, and one of another; each of either release."""
 
     def __init__(self, folder: Path, old_tree: Path) -> None:
-        self.cluster = Cluster(folder)
+        self.cluster = Cluster(folder, program=CELERY_WORKER)
         self._old = {"PYTHONPATH": str(old_tree)}
         self.releases: dict[str, str] = {}
 

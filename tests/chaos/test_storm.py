@@ -39,7 +39,7 @@ def victims(parent: int) -> list[tuple[psutil.Process, str]]:
         with suppress(psutil.Error):
             if child.name() == "valkey-server":
                 found.append((child, "server"))
-            elif "celery" in (words := child.cmdline()):
+            elif "workers" in (words := child.cmdline()):
                 found.append((child, words[words.index("--queues") + 1]))
     return found
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cluster import Cluster
+from support.cluster import CELERY_WORKER, Cluster
 
 from executor import ResolutionClient
 
@@ -12,7 +12,7 @@ from executor import ResolutionClient
 @pytest.fixture(scope="session")
 def small_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A coordinator, and a worker for two devices."""
-    made = Cluster(tmp_path_factory.mktemp("f"))
+    made = Cluster(tmp_path_factory.mktemp("f"), program=CELERY_WORKER)
     made.coordinator()
     made.worker("edge-1", "edge-2")
     try:

@@ -19,6 +19,10 @@ from support.server import Server
 from support.waiting import wait_until
 
 BIN = Path(sys.executable).parent
+WORKER = (sys.executable, "-P", "-m", "workers")
+"""What the processes of a cluster are started with."""
+CELERY_WORKER = (str(BIN / "celery"), "-A", "workers", "worker")
+"""The same as others start it, and as every release knows it; loading all of `celery` and Flower takes twice as long."""
 
 both_brokers = pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
 """Runs a test of a cluster with the messages on the ledger's server, and on RabbitMQ."""
@@ -31,11 +35,14 @@ redis_first = pytest.mark.parametrize(
 class Cluster:
     """Server, coordinators and workers; everything is ended by `close`."""
 
-    def __init__(self, folder: Path, *, rabbit: RabbitNode | None = None, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, *, rabbit: RabbitNode | None = None, program: Sequence[str] = WORKER, **settings: str
+    ) -> None:
         """
         Args:
             folder: for everything that it writes.
             rabbit: carries the messages; None: the server that holds the ledger does.
+            program: starts a worker or a coordinator.
             settings: variables of all its processes.
         """
         self.folder = folder
@@ -45,6 +52,7 @@ class Cluster:
         self.effects = Effects(folder / "effects")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._made: dict[str, tuple[str, int, dict[str, str]]] = {}
+        self._program = program
         self._settings = settings
         self.client = ResolutionClient(self.server.url, patience_s=30)
 
@@ -91,7 +99,7 @@ class Cluster:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [
-                    BIN / "celery", "-A", "workers", "worker", "-Q", queues, "-c", str(concurrency), "-n", f"{name}@%h",
+                    *self._program, "-Q", queues, "-c", str(concurrency), "-n", f"{name}@%h",
                     "--without-gossip", "--without-mingle", "-l", "INFO",
                 ],
                 cwd=self.folder, env=self.environment(**environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -161,10 +161,10 @@ class Fleet:
         return sorted(found, key=lambda line: float(line.split()[0]))
 
     def child(self, name: str) -> psutil.Process | None:
-        """The Celery process below a parent; None while there is none."""
+        """The worker process below a parent; None while there is none."""
         with suppress(psutil.Error):
             for process in psutil.Process(self.parents[name].pid).children():
-                if "celery" in process.cmdline():
+                if "workers" in process.cmdline():
                     return process
         return None
 

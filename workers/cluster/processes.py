@@ -57,9 +57,8 @@ def _celery_worker(  # noqa: PLR0917 - in the order of the command line
         sys.executable,
         # -P: the working directory is no place to import from. -W: a container is the only user of its root
         "-P", "-W", "ignore:You're running the worker with superuser",
-        "-m", "celery", "--quiet", "--app", "workers", "worker", "--queues", queues,
-        "--concurrency", str(concurrency), "--hostname", f"{name}@{platform.node()}",
-        "--without-gossip", "--without-mingle", "--loglevel", "WARNING",
+        "-m", "workers", "--queues", queues, "--concurrency", str(concurrency),
+        "--hostname", f"{name}@{platform.node()}", "--without-gossip", "--without-mingle", "--loglevel", "WARNING",
     )  # fmt: skip
     return Kept(name, argv, environ, folder, log=log)
 
