@@ -47,6 +47,14 @@ def _field(default: Any, description: str, **bounds: Any) -> Any:
     return Field(default, description=description, **bounds)
 
 
+def _every(**length: float) -> Any:
+    return _field(timedelta(**length), "How often it is looked at.")
+
+
+def _looks(number: int) -> Any:
+    return _field(number, "So many looks in a row change the state of the device.", ge=1, le=100)
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -117,33 +125,33 @@ class SecuritySettings(_Group):
 class HeartbeatCheck(_Group):
     """Does a worker renew?"""
 
-    interval: Positive = _field(timedelta(milliseconds=500), "How often it is looked at.")
+    interval: Positive = _every(milliseconds=500)
     timeout: Positive = _field(timedelta(seconds=1), "The longest silence.")
-    retries: int = _field(2, "So many looks in a row change the state of the device.", ge=1, le=100)
+    retries: int = _looks(2)
 
 
 class CapabilityCheck(_Group):
     """Can a worker do what it announced?"""
 
-    interval: Positive = _field(timedelta(seconds=10), "How often it is looked at.")
+    interval: Positive = _every(seconds=10)
     timeout: Positive = _field(timedelta(seconds=60), "A worker that said nothing for so long is degraded.")
-    retries: int = _field(1, "So many looks in a row change the state of the device.", ge=1, le=100)
+    retries: int = _looks(1)
 
 
 class PerformanceCheck(_Group):
     """Do a worker's attempts succeed, and does the ledger answer it in time?"""
 
-    interval: Positive = _field(timedelta(seconds=5), "How often it is looked at.")
+    interval: Positive = _every(seconds=5)
     timeout: Positive = _field(timedelta(seconds=15), "A worker that did not say for so long is degraded.")
-    retries: int = _field(2, "So many looks in a row change the state of the device.", ge=1, le=100)
+    retries: int = _looks(2)
 
 
 class ResourceCheck(_Group):
     """Has a worker's host CPU, memory and disk left?"""
 
-    interval: Positive = _field(timedelta(seconds=5), "How often it is looked at.")
+    interval: Positive = _every(seconds=5)
     timeout: Positive = _field(timedelta(seconds=15), "A worker that did not say for so long is degraded.")
-    retries: int = _field(3, "So many looks in a row change the state of the device.", ge=1, le=100)
+    retries: int = _looks(3)
 
 
 class DistributedSettings(_Group):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from support.rabbitmq import RabbitNode
+from support.rabbitmq import RabbitNode, running_node
 from support.server import Server
 from support.trial import long_run
 
@@ -36,11 +36,8 @@ def valkey(valkey_server: Server) -> Server:
 @pytest.fixture(scope="session")
 def rabbit_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
     """One RabbitMQ for all clusters of this process, each in a virtual host of its own."""
-    node = RabbitNode(tmp_path_factory.mktemp("r"))
-    try:
-        yield node.start()
-    finally:
-        node.stop()
+    with running_node(tmp_path_factory.mktemp("r")) as node:
+        yield node
 
 
 @pytest.fixture

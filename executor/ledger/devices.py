@@ -7,7 +7,7 @@ from typing import Any
 from executor.ledger.connection import reachable
 from executor.ledger.device_view import Known, devices_of
 from executor.ledger.reading import LedgerReading, entries_of, event_of
-from executor.ledger.told import Told
+from executor.ledger.told import ToldOfFleet
 from executor.model.device import Announcement, Device, Drained, Health, Owner, Vitals
 from executor.ports import Queues
 
@@ -23,12 +23,7 @@ class DeviceReading(LedgerReading):
 
     def __init__(self, url: str, *, name: str, patience_s: float) -> None:
         super().__init__(url, name=name, patience_s=patience_s)
-        self._announced = Told(Announcement, "the announcement")
-        self._leaving = Told(Announcement, "the announcement")
-        self._vitals = Told(Vitals, "the vitals")
-        self._health = Told(Health, "the health")
-        self._owners = Told(Owner, "the owner")
-        self._drained = Told(Drained, "the drain")
+        self._told = ToldOfFleet()
         self._living: tuple[object, float, dict[str, Announcement]] = (None, 0.0, {})
 
     def workers(self) -> dict[str, Announcement]:
@@ -44,16 +39,16 @@ class DeviceReading(LedgerReading):
             at, now, living = tuple(pipe.execute()), time.monotonic(), self._living
             if living[0] != at or now > living[1] + _REFRESH_S:
                 raw: Any = self._client.hgetall(self._key("workers"))
-                living = self._living = (at, now, self._announced.read(raw))
+                living = self._living = (at, now, self._told.announced.read(raw))
         return dict(living[2])
 
     def leaving(self) -> dict[str, Announcement]:
         """Workers that end in order, by incarnation: they take nothing new and finish what they run."""
-        return self._leaving.read(self._hash("leaving"))
+        return self._told.leaving.read(self._hash("leaving"))
 
     def vitals(self) -> dict[str, Vitals]:
         """How living workers fare, by incarnation."""
-        return self._vitals.read(self._hash("vitals"))
+        return self._told.vitals.read(self._hash("vitals"))
 
     def seen(self) -> dict[str, int]:
         """When each living worker was last heard, by the server's clock in milliseconds."""
@@ -63,15 +58,15 @@ class DeviceReading(LedgerReading):
 
     def health(self) -> dict[str, Health]:
         """What the coordinators think of each device."""
-        return self._health.read(self._hash("health"))
+        return self._told.health.read(self._hash("health"))
 
     def drained(self) -> dict[str, Drained]:
         """Devices that are given nothing new."""
-        return self._drained.read(self._hash("drained"))
+        return self._told.drained.read(self._hash("drained"))
 
     def owners(self) -> dict[str, Owner]:
         """Every device that was ever announced, with its store."""
-        return self._owners.read(self._hash("owner"))
+        return self._told.owners.read(self._hash("owner"))
 
     def devices(self, queues: Queues | None = None) -> list[Device]:
         """Every device with its state, sorted.

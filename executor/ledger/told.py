@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from executor.model.device import Announcement, Drained, Health, Owner, Vitals
+
 _log = logging.getLogger("rex.ledger")
 
 M = TypeVar("M", bound=BaseModel)
@@ -43,6 +45,18 @@ class Told(Generic[M]):
             where, why = "the whole", "it is no UTF-8"
         _log.warning("%s of %.100r is nonsense and does not count: %s: %s", self._what, name, where, why)
         return None
+
+
+class ToldOfFleet:
+    """What is told of workers, by incarnation, and of devices."""
+
+    def __init__(self) -> None:
+        self.announced = Told(Announcement, "the announcement")
+        self.leaving = Told(Announcement, "the announcement")
+        self.vitals = Told(Vitals, "the vitals")
+        self.health = Told(Health, "the health")
+        self.owners = Told(Owner, "the owner")
+        self.drained = Told(Drained, "the drain")
 
 
 def counters_of(raw: Mapping[str, str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -167,23 +168,25 @@ def test_a_wrong_call_is_refused(rex: Rex, arguments: list[str]) -> None:
 def test_it_is_quick(rex: Rex) -> None:
     """`rex --help` and the check of 500 actions, each as a process, against one that only loads the libraries.
 
-    The best of five, for other work goes on beside; and by that measure, for machines differ.
+    One after the other in each of seven rounds, and by the middle of what each took: other work goes on beside, and a
+    machine does not keep its speed.
     """
     actions = [{"id": f"a{n}", "uses": "wait", "with": {"for": "1ms"}, "when": f"{n} > 1"} for n in range(500)]
     file = rex.write("s.json", json.dumps({"name": "s", "actions": actions}))
-
-    def best(run: Callable[[], subprocess.CompletedProcess[Any]]) -> float:
-        took = []
-        for _ in range(5):
-            before = time.perf_counter()
-            assert run().returncode == 0
-            took.append(time.perf_counter() - before)
-        return min(took)
-
     libraries = [sys.executable, "-c", "import typer, pydantic, yaml, cel_expr_python"]
-    measure = best(lambda: subprocess.run(libraries, check=False, timeout=60))
-    assert best(lambda: rex("--help")) < 1.5 * measure
-    assert best(lambda: rex("validate", file)) < 4 * measure
+
+    def seconds(run: Callable[[], subprocess.CompletedProcess[Any]]) -> float:
+        before = time.perf_counter()
+        assert run().returncode == 0
+        return time.perf_counter() - before
+
+    helped, checked = [], []
+    for _ in range(7):
+        measure = seconds(lambda: subprocess.run(libraries, check=False, timeout=60))
+        helped.append(seconds(lambda: rex("--help")) / measure)
+        checked.append(seconds(lambda: rex("validate", file)) / measure)
+    assert statistics.median(helped) < 1.5
+    assert statistics.median(checked) < 4
 
 
 def test_as_a_module_beside_a_foreign_config(rex: Rex) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.cluster import Cluster, action, strategy
-from support.rabbitmq import RabbitNode
+from support.rabbitmq import RabbitNode, running_node
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.rabbitmq, pytest.mark.long]
@@ -14,11 +14,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.rabbitmq, pytest.mark.long]
 @pytest.fixture(scope="module")
 def own_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
     """A node that these tests may kill."""
-    node = RabbitNode(tmp_path_factory.mktemp("r"))
-    try:
-        yield node.start()
-    finally:
-        node.stop()
+    with running_node(tmp_path_factory.mktemp("r")) as node:
+        yield node
 
 
 @pytest.fixture

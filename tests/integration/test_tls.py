@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.cluster import Cluster, action, strategy
 from support.commands import Rex
-from support.rabbitmq import RabbitNode, free_port
+from support.rabbitmq import free_port, running_node
 from support.tls import Certificates, TlsServer
 
 from executor import ResolutionClient
@@ -96,20 +96,13 @@ def test_rabbitmq_over_tls(tmp_path: Path, certificates: Certificates) -> None:
     """amqps:// checks the certificate too."""
     certificate, key = certificates.server
     port = free_port()
-    node = RabbitNode(
+    with running_node(
         tmp_path,
         f"listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {certificates.authority}\n"
         f"ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\nssl_options.verify = verify_none\n",
-    )
-    try:
-        url = (
-            node.start()
-            .virtual_host()
-            .replace("amqp://", "amqps://")
-            .replace(f"127.0.0.1:{node.port}", f"localhost:{port}")
-        )
+    ) as node:
+        plain = node.virtual_host().replace(f"127.0.0.1:{node.port}", f"localhost:{port}")
+        url = plain.replace("amqp://", "amqps://")
         assert queued(f"{url}?ssl_ca_certs={certificates.authority}", ["control"]) == {"control": 0}
         with pytest.raises(Unreachable, match="certificate verify failed"):
             queued(f"{url}?ssl_ca_certs={certificates.stranger}", ["control"])
-    finally:
-        node.stop()

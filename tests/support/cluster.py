@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 WORKER = (sys.executable, "-P", "-m", "workers")
 """What the processes of a cluster are started with."""
 CELERY_WORKER = (str(BIN / "celery"), "-A", "workers", "worker")
-"""The same as others start it, and as every release knows it; loading all of `celery` and Flower takes twice as long."""
+"""The same as others start it, and as every release knows it; it loads all of `celery` and Flower, and takes longer."""
 
 both_brokers = pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
 """Runs a test of a cluster with the messages on the ledger's server, and on RabbitMQ."""

@@ -9,6 +9,8 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -159,3 +161,13 @@ def _listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def running_node(folder: Path, configuration: str = "") -> Iterator[RabbitNode]:
+    """A node for as long as it is needed; what is left of one that did not start is ended too."""
+    node = RabbitNode(folder, configuration)
+    try:
+        yield node.start()
+    finally:
+        node.stop()

@@ -6,7 +6,7 @@ from typing import Any
 
 from executor.ledger.device_view import Known, devices_of
 from executor.ledger.memory.reading import MemoryReading
-from executor.ledger.told import Told
+from executor.ledger.told import ToldOfFleet
 from executor.model.device import Announcement, Device, Drained, Health, Owner, Vitals
 from executor.ports import Queues
 
@@ -16,27 +16,22 @@ class MemoryDevices(MemoryReading):
 
     def __init__(self, clock: Callable[[], int]) -> None:
         super().__init__(clock)
-        self._announced = Told(Announcement, "the announcement")
-        self._told_leaving = Told(Announcement, "the announcement")
-        self._told_vitals = Told(Vitals, "the vitals")
-        self._told_health = Told(Health, "the health")
-        self._told_owners = Told(Owner, "the owner")
-        self._told_drained = Told(Drained, "the drain")
+        self._told = ToldOfFleet()
 
     def workers(self) -> dict[str, Announcement]:
         """Living workers by incarnation, as they announced themselves; nonsense is left out."""
         with self._changed:
-            return self._announced.read(self._store.workers)
+            return self._told.announced.read(self._store.workers)
 
     def leaving(self) -> dict[str, Announcement]:
         """Workers that end in order, by incarnation: they take nothing new and finish what they run."""
         with self._changed:
-            return self._told_leaving.read(self._store.leaving)
+            return self._told.leaving.read(self._store.leaving)
 
     def vitals(self) -> dict[str, Vitals]:
         """How living workers fare, by incarnation."""
         with self._changed:
-            return self._told_vitals.read(self._store.vitals)
+            return self._told.vitals.read(self._store.vitals)
 
     def seen(self) -> dict[str, int]:
         """When each living worker was last heard, by the ledger's clock in milliseconds."""
@@ -46,17 +41,17 @@ class MemoryDevices(MemoryReading):
     def health(self) -> dict[str, Health]:
         """What the coordinators think of each device."""
         with self._changed:
-            return self._told_health.read(self._store.health)
+            return self._told.health.read(self._store.health)
 
     def drained(self) -> dict[str, Drained]:
         """Devices that are given nothing new."""
         with self._changed:
-            return self._told_drained.read(self._store.drained)
+            return self._told.drained.read(self._store.drained)
 
     def owners(self) -> dict[str, Owner]:
         """Every device that was ever announced, with its store."""
         with self._changed:
-            return self._told_owners.read(self._store.owners)
+            return self._told.owners.read(self._store.owners)
 
     def devices(self, queues: Queues | None = None) -> list[Device]:
         """Every device with its state, sorted.

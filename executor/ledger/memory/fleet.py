@@ -177,7 +177,7 @@ class MemoryFleet(MemoryDevices):
         return left
 
     def _announcement_of(self, incarnation: str) -> Announcement | None:
-        return self._announced.read({**self._store.leaving, **self._store.workers}).get(incarnation)
+        return self._told.announced.read({**self._store.leaving, **self._store.workers}).get(incarnation)
 
     def _gone(self, incarnation: str) -> list[str]:
         """Take a worker out of everything that knows it; returns the devices that nobody serves now."""
