@@ -230,10 +230,6 @@ class ValkeyLedger(RollbackLedger):
             fraction_of(fraction), message,
         )  # fmt: skip
 
-    def abandon(self, execution: str, generation: int, action: str, *, wait_s: float, error: dict[str, Any]) -> str:
-        """Nobody serves its device: ``waiting``, and ``failed`` when that has lasted `wait_s` seconds; or ``noop``."""
-        return self.abandon_all(execution, generation, {action: error}, wait_s=wait_s)[action]
-
     def abandon_all(
         self,
         execution: str,
@@ -243,7 +239,9 @@ class ValkeyLedger(RollbackLedger):
         wait_s: float | None,
         term: str = "",
     ) -> dict[str, str]:
-        """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does.
+        """Nobody serves the devices of these actions, with the error of each.
+
+        Answers for each: ``waiting``; ``failed`` when that has lasted `wait_s` seconds; or ``noop``.
 
         Without `wait_s` their devices still live: they wait on, and a wait that comes later is counted from now.
         """

@@ -104,11 +104,11 @@ def test_a_device_that_is_gone_gives_its_place_up(ledger: AnyLedger) -> None:
     assert [e.answer(name) for name in ("r@d2", "r@d3", "r@d4")] == ["park"] * 3
     wrong = {"type": "NoDevice", "message": "gone", "classification": {}, "action": "r@d3"}
     for wait_s in (60.0, 0.0):
-        ledger.abandon(e.id, 0, "r@d3", wait_s=wait_s, error=wrong)
+        ledger.abandon_all(e.id, 0, {"r@d3": wrong}, wait_s=wait_s)
     e.settle(one)
     assert woken(ledger) == ["r@d2"]
     for wait_s in (60.0, 0.0):
-        ledger.abandon(e.id, 0, "r@d2", wait_s=wait_s, error=wrong)
+        ledger.abandon_all(e.id, 0, {"r@d2": wrong}, wait_s=wait_s)
     assert woken(ledger) == ["r@d4"]
 
 

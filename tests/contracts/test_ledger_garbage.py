@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support.ledgers import WRONG, AnyLedger, Tried, in_group, step
+from support.ledgers import WRONG, AnyLedger, Tried, abandoned, in_group, step
 
 from executor.model.execution import Answer, Claimed
 
@@ -30,7 +30,7 @@ def test_strange_names_are_answered_and_change_nothing(ledger: AnyLedger, name: 
             assert not ledger.record_undo(claimed, {})
             ledger.progress(claimed, 0.5, name)
             assert ledger.renew("w", [claimed]).stopped == ({token} if token else {""})
-        assert ledger.abandon(execution, generation, action, wait_s=0, error=WRONG) == "noop"
+        assert abandoned(ledger, execution, generation, action, wait_s=0) == "noop"
         assert ledger.touch(execution, generation, [action]) == []
         ledger.served(execution, generation, [action])
         assert ledger.expire("w", (execution, generation, action), sure=True, error=WRONG) == "gone"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.ledgers import WRONG, AnyLedger, Tried, in_group, in_sequence, step
+from support.ledgers import WRONG, AnyLedger, Tried, abandoned, in_group, in_sequence, step
 
 from executor.model.plan import Stage, Step
 
@@ -82,7 +82,7 @@ def test_a_rollback_waits_for_a_device_until_its_deadline(ledger: AnyLedger) -> 
     tried.begin(in_group(undos), in_group("u3"), timeout_s=0.0)
 
     def look() -> str:
-        return ledger.abandon("E1", 1, "u1", wait_s=60.0, error=WRONG)
+        return abandoned(ledger, "E1", 1, "u1", wait_s=60.0)
 
     assert [look(), look(), look()] == ["waiting"] * 3
     assert tried.events().count("rollback:action:waiting") == 1
@@ -102,7 +102,7 @@ def test_a_rollback_that_waits_for_no_device_is_cut_at_its_deadline(ledger: AnyL
     """Also where a device was away, and came back in time."""
     tried = Tried(ledger).fail()
     tried.begin(in_group("u1 u2"), timeout_s=0.0)
-    ledger.abandon("E1", 1, "u1", wait_s=0.0, error=WRONG)
+    abandoned(ledger, "E1", 1, "u1", wait_s=0.0)
     ledger.served("E1", 1, ["u1"])
     assert tried.field("rb_waits") is None
     assert "unserved" not in tried.row("u1", 1)
@@ -114,14 +114,14 @@ def test_a_later_rollback_waits_anew(ledger: AnyLedger) -> None:
     """What an earlier one had waited for does not count."""
     tried = Tried(ledger).fail()
     tried.begin(in_group("u1"), timeout_s=0.0)
-    ledger.abandon("E1", 1, "u1", wait_s=0.0, error=WRONG)
+    abandoned(ledger, "E1", 1, "u1", wait_s=0.0)
     ledger.overdue("E1", WRONG)
     ledger.overdue("E1", WRONG)
     ledger.conclude("E1", "failed", rollback="partial")
     tried.reopen()
     tried.begin(in_group("u1"), timeout_s=0.0)
     assert (tried.field("rb_waits"), tried.field("rb_longer")) == (None, None)
-    assert [ledger.abandon("E1", 2, "u1", wait_s=0.0, error=WRONG) for _ in range(3)] == ["waiting"] * 3
+    assert [abandoned(ledger, "E1", 2, "u1", wait_s=0.0) for _ in range(3)] == ["waiting"] * 3
 
 
 def test_what_waits_for_the_plan_of_its_way_back_has_no_open_stage(ledger: AnyLedger) -> None:

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from support.ledgers import WRONG, AnyLedger, Tried, in_group, in_sequence, step, woken
+from support.ledgers import WRONG, AnyLedger, Tried, abandoned, in_group, in_sequence, step, woken
 from support.waiting import wait_until
 
 from executor.model.execution import Answer, Claimed
@@ -50,9 +50,9 @@ def test_the_waiting_of_a_parked_action_ends_with_its_skip_or_abandoning(ledger:
     tried = Tried(ledger).start(in_group("a b c"), parallel=1)
     a = tried.claim("a")
     assert (tried.answer("b"), tried.answer("c")) == ("park", "park")
-    assert ledger.abandon("E1", 0, "b", wait_s=0.0, error=WRONG) == "waiting"
+    assert abandoned(ledger, "E1", 0, "b", wait_s=0.0) == "waiting"
     # b ends while it waits: its place in the queue must not cost c its turn
-    rule = ledger.abandon("E1", 0, "b", wait_s=0.0, error=WRONG)
+    rule = abandoned(ledger, "E1", 0, "b", wait_s=0.0)
     assert rule == "failed"
     tried.settle(a, "cancelled")
     assert tried.state == "rolling_back"
@@ -64,7 +64,7 @@ def test_a_wake_whose_message_is_gone_wakes_the_next(ledger: AnyLedger) -> None:
     a = tried.claim("a")
     assert (tried.answer("b"), tried.answer("c")) == ("park", "park")
     for _ in range(2):
-        ledger.abandon("E1", 0, "b", wait_s=0.0, error=WRONG)
+        abandoned(ledger, "E1", 0, "b", wait_s=0.0)
     tried.settle(a)
     assert "p:E1|0|c" in tried.sent()
     assert tried.answer("c") == "run"
@@ -210,25 +210,25 @@ def test_what_is_skipped_lets_its_message_go_on(ledger: AnyLedger) -> None:
 
 def test_an_unserved_device_is_said_once_and_fails_in_the_end(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group("a"), in_group("later"))
-    assert ledger.abandon("E1", 0, "a", wait_s=60, error=WRONG) == "waiting"
-    assert ledger.abandon("E1", 0, "a", wait_s=60, error=WRONG) == "waiting"
+    assert abandoned(ledger, "E1", 0, "a", wait_s=60) == "waiting"
+    assert abandoned(ledger, "E1", 0, "a", wait_s=60) == "waiting"
     assert tried.events().count("execution:action:waiting") == 1
     ledger.served("E1", 0, ["a", "nobody"])
-    assert ledger.abandon("E1", 0, "a", wait_s=0, error=WRONG) == "waiting"
-    assert ledger.abandon("E1", 0, "later", wait_s=0, error=WRONG) == "noop"
-    assert ledger.abandon("E1", 0, "nobody", wait_s=0, error=WRONG) == "noop"
-    assert ledger.abandon("E1", 1, "a", wait_s=0, error=WRONG) == "noop"
-    assert ledger.abandon("E1", 0, "a", wait_s=0, error=WRONG) == "failed"
-    assert ledger.abandon("E1", 0, "a", wait_s=0, error=WRONG) == "noop"
+    assert abandoned(ledger, "E1", 0, "a", wait_s=0) == "waiting"
+    assert abandoned(ledger, "E1", 0, "later", wait_s=0) == "noop"
+    assert abandoned(ledger, "E1", 0, "nobody", wait_s=0) == "noop"
+    assert abandoned(ledger, "E1", 1, "a", wait_s=0) == "noop"
+    assert abandoned(ledger, "E1", 0, "a", wait_s=0) == "failed"
+    assert abandoned(ledger, "E1", 0, "a", wait_s=0) == "noop"
     assert tried.state == "rolling_back"
 
 
 def test_an_action_that_has_run_starts_its_wait_for_a_device_anew(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group("a"))
-    ledger.abandon("E1", 0, "a", wait_s=0, error=WRONG)
+    abandoned(ledger, "E1", 0, "a", wait_s=0)
     tried.settle(tried.claim("a"), "retry")
     ledger.due(9)
-    assert ledger.abandon("E1", 0, "a", wait_s=0, error=WRONG) == "waiting"
+    assert abandoned(ledger, "E1", 0, "a", wait_s=0) == "waiting"
 
 
 def test_only_what_can_be_claimed_is_touched(ledger: AnyLedger) -> None:

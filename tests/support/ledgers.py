@@ -36,6 +36,11 @@ def in_sequence(steps: str | Iterable[Step]) -> tuple[Stage, list[Step]]:
     return sequence(listed, length=25, fuse=True)[0], listed
 
 
+def abandoned(ledger: AnyLedger, execution: str, generation: int, action: str, *, wait_s: float) -> str:
+    """What became of one action whose device nobody serves."""
+    return ledger.abandon_all(execution, generation, {action: WRONG}, wait_s=wait_s)[action]
+
+
 class Tried:
     """One execution in a ledger, with the arguments that a test does not care about."""
 

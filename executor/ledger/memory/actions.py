@@ -112,10 +112,6 @@ class MemoryActions(MemoryStates):
         fields = x.action(claimed.generation, claimed.step.id)
         return fields if _holds(fields, claimed) else None
 
-    def abandon(self, execution: str, generation: int, action: str, *, wait_s: float, error: dict[str, Any]) -> str:
-        """Nobody serves its device: ``waiting``, and ``failed`` when that has lasted `wait_s` seconds; or ``noop``."""
-        return self.abandon_all(execution, generation, {action: error}, wait_s=wait_s)[action]
-
     def abandon_all(
         self,
         execution: str,
@@ -125,7 +121,9 @@ class MemoryActions(MemoryStates):
         wait_s: float | None,
         term: str = "",
     ) -> dict[str, str]:
-        """Nobody serves the devices of these actions, with the error of each; answers for each as `abandon` does.
+        """Nobody serves the devices of these actions, with the error of each.
+
+        Answers for each: ``waiting``; ``failed`` when that has lasted `wait_s` seconds; or ``noop``.
 
         Without `wait_s` their devices still live: they wait on, and a wait that comes later is counted from now.
         """
