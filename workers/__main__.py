@@ -1,22 +1,39 @@
-"""``python -m workers``: Celery's worker command for our app, with its options, and nothing else of `celery`.
+"""``python -m workers``: one Celery worker of our app, which is what `rex` starts.
 
-``celery -A workers worker`` does the same. It loads the other commands and Flower first, which takes as long as all the
-rest of a start.
+``celery -A workers worker`` is the same worker; that command loads all the others of Celery, and Flower, first.
 """
 
-from celery.bin.base import CLIContext
-from celery.bin.worker import worker
+import argparse
+import sys
+
+from celery.utils.nodenames import default_nodename, host_format
 
 from workers.celery import app
 
 
 def main() -> None:
-    """Serve until the end; the arguments are those that follow ``celery worker``."""
-    worker.main(
-        prog_name="celery worker",
-        auto_envvar_prefix="CELERY_WORKER",
-        obj=CLIContext(app=app, no_color=None, workdir=None, quiet=True),
+    """Serve until the end."""
+    given = _arguments()
+    worker = app.Worker(
+        hostname=host_format(default_nodename(given.hostname)),
+        queues=given.queues.split(","),
+        concurrency=given.concurrency,
+        loglevel=given.loglevel,
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
     )
+    worker.start()
+    sys.exit(worker.exitcode)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers", description="One Celery worker.")
+    parser.add_argument("--queues", required=True, help="with commas between")
+    parser.add_argument("--concurrency", required=True, type=int)
+    parser.add_argument("--hostname", required=True, help="NAME, or NAME@HOST")
+    parser.add_argument("--loglevel", default="WARNING")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

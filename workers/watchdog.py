@@ -7,6 +7,7 @@ of its term: the ledger refuses what a former leader still wants to do.
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -123,6 +124,8 @@ class Watchdog:
         self._settings = settings
         self._name = name
         self._silences = Silences(settings.distributed.gone_silence.total_seconds())
+        self._since_ms = 0
+        self._heard: Mapping[str, int] = {}
         self._term = ""
         self._done = threading.Event()
         self._due = dict.fromkeys(("executions", "stages", "leases", "sweep", "retention"), 0.0)
@@ -190,6 +193,8 @@ class Watchdog:
     def _observe(self, now: float) -> list[tuple[str, float]]:
         """Who has been silent for how many seconds."""
         pulse = self._ledger.pulse(self._silences.threshold_s)
+        self._since_ms = pulse.since_ms
+        self._heard = pulse.silent
         silent = self._silences.silent(pulse, now)
         if pulse.run_id != self._silences.run_id or time.monotonic() - now > _PROMPT_S:
             self._silences.run_id = pulse.run_id
@@ -207,13 +212,21 @@ class Watchdog:
         lost: set[str] = set()
         for name, silence_s in suspects:
             worker = workers.get(name)
-            gone = not connected & _connections(worker, name)
+            gone = self._has_hung_up(worker, name, self._heard.get(name), connected)
             if gone or silence_s >= distributed.lease_silence.total_seconds():
                 self._bury(name, worker, silence_s, gone=gone)
                 lost.update(worker.devices if worker is not None else ())
         if lost:
             self._stages.look(self._term, lost=lost)
             self._due["stages"] = time.monotonic() + 1.0
+
+    def _has_hung_up(self, worker: Announcement | None, name: str, heard_ms: int | None, connected: set[str]) -> bool:
+        """Whether it had a connection to this run of the server, and has none now: its process has ended.
+
+        Of a worker that was last heard by the run before, the server's end took the connection away: its host may be
+        cut off since, and go on. One of the previous release tells no times.
+        """
+        return (heard_ms is None or heard_ms > self._since_ms) and not connected & _connections(worker, name)
 
     def _bury(self, name: str, worker: Announcement | None, silence_s: float, *, gone: bool) -> None:
         _log.warning(
@@ -240,13 +253,12 @@ class Watchdog:
         """Workers that are gone may still have had messages on their way, or actions that had to wait."""
         names = self._ledger.to_sweep()
         connected = self._ledger.client_names() if names else set()
-        for name in names:
+        for name, heard_ms in names.items():
             self._restore(name)
             leases = self._ledger.leases(name)
-            gone = not connected & _connections(None, name)
             for lease in leases:
-                self._end_lease(name, None, lease, gone=gone)
-            if gone and not leases:
+                self._end_lease(name, None, lease, gone=self._has_hung_up(None, name, heard_ms, connected))
+            if not leases and not connected & _connections(None, name):
                 self._ledger.swept(name)
 
     def _end_overstayed(self) -> None:

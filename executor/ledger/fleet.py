@@ -72,8 +72,8 @@ class FleetLedger(DeviceReading):
 
     def pulse(self, silence_s: float) -> Pulse:
         """Who has not renewed for `silence_s` seconds of the server's clock."""
-        _, run_id, now, silent, counted = self._call("pulse", round(silence_s * 1000))
-        return Pulse(run_id, int(now), _numbers(silent), _numbers(counted))
+        _, run_id, now, silent, counted, since = self._call("pulse", round(silence_s * 1000))
+        return Pulse(run_id, int(now), _numbers(silent), _numbers(counted), int(since))
 
     def overstayed(self, after_s: float) -> list[tuple[str, Lease]]:
         """Leases of living workers whose deadline passed more than `after_s` seconds ago, with their holders."""

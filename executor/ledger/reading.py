@@ -184,11 +184,12 @@ class LedgerReading:
             raw: Any = self._client.smembers(self._key("L", incarnation))
         return [lease(member) for member in raw]
 
-    def to_sweep(self) -> list[str]:
-        """Incarnations of workers that are gone."""
+    def to_sweep(self) -> dict[str, int | None]:
+        """Workers that are gone, by incarnation: when one that was declared dead was last heard; None: it left."""
         with reachable(self.url):
-            raw: Any = self._client.smembers(self._key("sweep"))
-        return sorted(raw)
+            names: Any = sorted(self._client.smembers(self._key("sweep")))
+            heard: Any = self._client.zmscore(self._key("fenced"), names) if names else []
+        return {name: None if at is None else int(at) for name, at in zip(names, heard, strict=True)}
 
     def client_names(self) -> set[str]:
         """Names of the connections that the server has."""

@@ -161,6 +161,9 @@ class Pulse:
     """When each of them renewed last, by incarnation; the future means that the clock was put back."""
     counted: Mapping[str, int]
     """Renewal counters of all workers of the previous release, which tell no times."""
+    since_ms: int
+    """Since when this run of the server has been looked at: a connection of a worker that was last heard before has
+    ended with the server, and its absence tells nothing of the worker."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,16 +89,26 @@ def test_a_device_is_cut_off_while_it_takes_a_snapshot(fleet: Fleet, ways: str, 
 
 
 @pytest.mark.long
-def test_nothing_is_taken_back_while_a_host_that_is_cut_off_still_works(fleet: Fleet) -> None:
-    """What may be repeated is taken over at once, and then something else fails; on the lost host it still goes on."""
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_nothing_is_taken_back_while_a_host_that_is_cut_off_still_works(
+    fleet: Fleet, idempotent: bool, restarted: bool
+) -> None:
+    """Something else fails meanwhile; where the server starts anew too, it has no connection to that host any more."""
     fleet.ready()
 
     def failing(_: random.Random, number: int) -> Json:
-        repeatable = {**nap(number, "a", "edge-1", 5.0), "idempotent": True}
-        actions = [repeatable, nap(number, "b", "edge-2", 0.1), nap(number, "c", "edge-2", 3.5, fails=True)]
+        bound = {**nap(number, "a", "edge-1", 6.0), "idempotent": idempotent, "timeout": "8s"}
+        actions = [bound, nap(number, "b", "edge-2", 0.1), nap(number, "c", "edge-2", 3.5, fails=True)]
         return {"name": f"failing-{number}", "model": "parallel", "actions": actions}
 
-    endure(fleet, failing, "forward", cut("both", 7.0, "edge-1"), count=1)
+    def begin(fleet: Fleet) -> None:
+        fleet.network.cut("edge-1", "both")
+        if restarted:
+            fleet.server.kill()
+            fleet.server.start()
+
+    endure(fleet, failing, "forward", Fault(begin, 7.5, Fleet.heal, ("edge-1",)), count=1)
 
 
 FILES = 8000

@@ -31,9 +31,18 @@ def test_a_worker_comes_lives_and_leaves(ledger: AnyLedger) -> None:
     tried.settle(held)
     assert ledger.leave("w1")
     assert (ledger.workers(), ledger.counters(), ledger.busy()) == ({}, {}, {})
-    assert ledger.to_sweep() == ["w1"]  # its messages may still be on their way
+    assert ledger.to_sweep() == {"w1": None}  # its messages may still be on their way
     ledger.swept("w1")
-    assert ledger.to_sweep() == []
+    assert ledger.to_sweep() == {}
+
+
+def test_of_a_worker_that_is_declared_dead_stays_when_it_was_heard(ledger: AnyLedger) -> None:
+    ledger.register("w1", Announcement(devices=("edge-1",)))
+    ledger.renew("w1", [])
+    heard = ledger.seen()["w1"]
+    wait_until(lambda: ledger.now_ms() > heard, description="the clock has moved")
+    ledger.fence("w1")
+    assert ledger.to_sweep() == {"w1": heard}
 
 
 def test_a_worker_that_is_about_to_leave_is_given_nothing_and_still_lives(ledger: AnyLedger) -> None:

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support.waiting import wait_until
 
 from executor.ledger.scripts import names
 from executor.ledger.valkey import ValkeyLedger
+from executor.model.device import Announcement
 from executor.model.errors import LedgerFull, Unreachable
 from executor.model.plan import group, sequence
 
@@ -174,6 +176,24 @@ def test_the_ledger_survives_a_restart_of_its_server(tmp_path: Path) -> None:
     server.start()
     assert tried.settle(held).verdict == "ok"
     ledger.close()
+    server.stop()
+
+
+def test_a_pulse_tells_since_when_a_run_of_the_server_is_looked_at(tmp_path: Path) -> None:
+    """Of whom it heard before, the end of the connection tells nothing."""
+    server = Server(tmp_path / "s").start()
+    with closing(ValkeyLedger(server.url, patience_s=20)) as ledger:
+        first = ledger.pulse(1.0)
+        ledger.register("w1", Announcement(devices=("edge-1",)))
+        assert first.since_ms == 0
+        assert ledger.pulse(1.0).since_ms == first.since_ms
+        server.kill()
+        server.start()
+        again = ledger.pulse(0.0)
+        assert again.silent["w1"] < again.since_ms <= again.now_ms
+        assert again.run_id != first.run_id
+        ledger.renew("w1", [])
+        assert ledger.seen()["w1"] >= again.since_ms
     server.stop()
 
 

@@ -13,6 +13,7 @@ import pytest
 from celery import Celery
 
 from executor import ResolutionClient
+from support.forking import Forked
 from support.messages import Messages, RabbitMessages, RedisMessages
 from support.rabbitmq import RabbitNode
 from support.server import Server
@@ -21,7 +22,7 @@ from support.waiting import wait_until
 BIN = Path(sys.executable).parent
 WORKER = (sys.executable, "-P", "-m", "workers")
 """What the processes of a cluster are started with."""
-CELERY_WORKER = (str(BIN / "celery"), "-A", "workers", "worker")
+CELERY_WORKER = (str(BIN / "celery"), "-A", "workers", "worker", "--without-gossip", "--without-mingle")
 """The same as others start it, and as every release knows it; it loads all of `celery` and Flower, and takes longer."""
 
 both_brokers = pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
@@ -50,7 +51,7 @@ class Cluster:
         self.server = Server(folder / "srv").start()
         self.broker_url = self.server.url if rabbit is None else rabbit.virtual_host()
         self.effects = Effects(folder / "effects")
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes] | Forked] = {}
         self._made: dict[str, tuple[str, int, dict[str, str]]] = {}
         self._program = program
         self._settings = settings
@@ -96,14 +97,17 @@ class Cluster:
     def _worker(self, name: str, queues: str, concurrency: int, environment: Mapping[str, str]) -> None:
         # a crash point hits once: the file that it names is there when the process is started again
         self._made[name] = (queues, concurrency, dict(environment))
-        with (self.folder / f"{name}.log").open("ab") as log:
+        argv = [
+            "--queues", queues, "--concurrency", str(concurrency), "--hostname", f"{name}@%h", "--loglevel", "INFO",
+        ]  # fmt: skip
+        told, log = self.environment(**environment), self.folder / f"{name}.log"
+        if self._program is WORKER and "PYTHONPATH" not in told:
+            self.processes[name] = Forked(argv, told, self.folder, log)
+            return
+        with log.open("ab") as output:
             self.processes[name] = subprocess.Popen(
-                [
-                    *self._program, "-Q", queues, "-c", str(concurrency), "-n", f"{name}@%h",
-                    "--without-gossip", "--without-mingle", "-l", "INFO",
-                ],
-                cwd=self.folder, env=self.environment(**environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                [*self._program, *argv], cwd=self.folder, env=told, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, start_new_session=True,
             )  # fmt: skip
 
     def ready(self, count: int | None = None) -> "Cluster":

@@ -58,7 +58,7 @@ def _celery_worker(  # noqa: PLR0917 - in the order of the command line
         # -P: the working directory is no place to import from. -W: a container is the only user of its root
         "-P", "-W", "ignore:You're running the worker with superuser",
         "-m", "workers", "--queues", queues, "--concurrency", str(concurrency),
-        "--hostname", f"{name}@{platform.node()}", "--without-gossip", "--without-mingle", "--loglevel", "WARNING",
+        "--hostname", f"{name}@{platform.node()}", "--loglevel", "WARNING",
     )  # fmt: skip
     return Kept(name, argv, environ, folder, log=log)
 

@@ -1,6 +1,12 @@
 -- Which workers have not renewed for long. ARGV: how long, in ms. Answers the run of the server, its clock, whose last
--- renewal is older than that (or lies in the future: the clock was put back) with the time of it, and of workers of the
--- previous release, who tell no times, the renewal counters.
+-- renewal is older than that (or lies in the future: the clock was put back) with the time of it, of workers of the
+-- previous release, who tell no times, the renewal counters, and since when this run of the server has been looked at.
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+local known = redis.call('HMGET', key('server'), 'run', 'since')
+if known[1] ~= run or tonumber(known[2]) > NOW then
+  known[2] = known[1] and NOW or 0  -- of the first run nobody was heard before
+  redis.call('HSET', key('server'), 'run', run, 'since', known[2])
+end
 local silent = {}
 for _, range in ipairs({ { '-inf', NOW - tonumber(ARGV[1]) }, { '(' .. NOW, '+inf' } }) do
   local found = redis.call('ZRANGEBYSCORE', key('seen'), range[1], range[2], 'WITHSCORES')
@@ -23,4 +29,4 @@ if redis.call('HLEN', key('W')) ~= redis.call('ZCARD', key('seen')) then
     end
   end
 end
-return answer('ok', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or '', tostring(NOW), silent, counted)
+return answer('ok', run, tostring(NOW), silent, counted, tostring(known[2]))

@@ -146,12 +146,12 @@ class MemoryFleet(MemoryDevices):
             now, seen = self._store.clock(), self._store.seen
             silent = {name: at for name, at in seen.items() if at <= now - round(silence_s * 1000) or at > now}
             counted = {name: count for name, count in self._store.renewals.items() if name not in seen}
-            return Pulse(self.url, now, silent, counted)
+            return Pulse(self.url, now, silent, counted, 0)
 
     def fence(self, incarnation: str, *, term: str = "") -> list[Lease]:
         """Declare a worker dead; returns its leases."""
         with self._step(term) as do:
-            self._store.fenced[incarnation] = do.now
+            self._store.fenced[incarnation] = self._store.seen.get(incarnation, do.now)
             for name in [name for name, when in self._store.fenced.items() if when <= do.now - FENCED_MS]:
                 del self._store.fenced[name]
             told = self._announcement_of(incarnation)

@@ -159,10 +159,10 @@ class MemoryReading:
         execution, generation, action = lease
         return int(self._store.executions[execution].action(generation, action)["deadline"])
 
-    def to_sweep(self) -> list[str]:
-        """Incarnations of workers that are gone."""
+    def to_sweep(self) -> dict[str, int | None]:
+        """Workers that are gone, by incarnation: when one that was declared dead was last heard; None: it left."""
         with self._changed:
-            return sorted(self._store.to_sweep)
+            return {name: self._store.fenced.get(name) for name in sorted(self._store.to_sweep)}
 
     def client_names(self) -> set[str]:
         """Whoever is registered is connected."""

@@ -24,7 +24,7 @@ class Watch:
         silent = {
             name: at for name, at in self.renewed.items() if at <= self.server_ms - 750 or at > self.server_ms
         }  # fmt: skip
-        pulse = Pulse("run", self.server_ms, silent, self.counters)
+        pulse = Pulse("run", self.server_ms, silent, self.counters, 0)
         return {name: round(s, 3) for name, s in self.silences.silent(pulse, self.now)}
 
     def renew(self, *names: str) -> None:
