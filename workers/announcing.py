@@ -18,6 +18,7 @@ from config.queues import device_of
 from executor.model.device import PROTOCOL, Announcement, Vitals, parse_capabilities, parse_labels
 from executor.model.errors import DeviceTaken, SettingsInvalid
 from executor.parameters import Here
+from workers.whereabouts import described
 
 _log = logging.getLogger("rex.worker")
 
@@ -93,6 +94,7 @@ def announcement(
     devices = tuple(device for queue in queues if (device := device_of(queue)) is not None)
     agents = {device: kind for device, kind in agents_of(environ).items() if device in devices}
     here = here_of(environ)
+    where, began = described()
     return Announcement(
         devices=devices,
         agents=agents,
@@ -103,6 +105,8 @@ def announcement(
         concurrency=concurrency,
         host=platform.node(),
         pid=os.getpid(),
+        place=where,
+        started=began,
         store=store_id(state_dir) if devices else "",
         version=str(executor.__version__),
         protocol=PROTOCOL,

@@ -18,6 +18,7 @@ from executor.model.errors import TIMEOUT, ActionTimedOut, Deposed, Interrupted,
 from executor.model.execution import Pulse
 from workers.health import HealthWatch
 from workers.stages import StageWatch
+from workers.whereabouts import has_ended
 
 _log = logging.getLogger("rex.watchdog")
 
@@ -107,6 +108,7 @@ class Watchdog:
         settings: Settings,
         *,
         name: str,
+        one_machine: bool,
     ) -> None:
         """
         Args:
@@ -116,6 +118,7 @@ class Watchdog:
             health: looks at devices.
             settings: its bounds.
             name: who it is, among the coordinators.
+            one_machine: whether all workers are on this one, as they are where the server listens to it alone.
         """
         self._ledger = ledger
         self._messages = messages
@@ -123,6 +126,7 @@ class Watchdog:
         self._health = health
         self._settings = settings
         self._name = name
+        self._one_machine = one_machine
         self._silences = Silences(settings.distributed.gone_silence.total_seconds())
         self._since_ms = 0
         self._heard: Mapping[str, int] = {}
@@ -212,7 +216,7 @@ class Watchdog:
         lost: set[str] = set()
         for name, silence_s in suspects:
             worker = workers.get(name)
-            gone = self._has_hung_up(worker, name, self._heard.get(name), connected)
+            gone = self._is_gone(worker, name, self._heard.get(name), connected)
             if gone or silence_s >= distributed.lease_silence.total_seconds():
                 self._bury(name, worker, silence_s, gone=gone)
                 lost.update(worker.devices if worker is not None else ())
@@ -220,13 +224,15 @@ class Watchdog:
             self._stages.look(self._term, lost=lost)
             self._due["stages"] = time.monotonic() + 1.0
 
-    def _has_hung_up(self, worker: Announcement | None, name: str, heard_ms: int | None, connected: set[str]) -> bool:
-        """Whether it had a connection to this run of the server, and has none now: its process has ended.
+    def _is_gone(self, worker: Announcement | None, name: str, heard_ms: int | None, connected: set[str]) -> bool:
+        """Whether its process has surely ended.
 
-        Of a worker that was last heard by the run before, the server's end took the connection away: its host may be
-        cut off since, and go on. One of the previous release tells no times.
+        It had a connection to this run of the server, and has none now; or it was on this machine, and is not. Of a
+        worker that was last heard by another run of the server, the end of that run took the connection away: its host
+        may be cut off since, and go on. One of the previous release tells no times.
         """
-        return (heard_ms is None or heard_ms > self._since_ms) and not connected & _connections(worker, name)
+        hung_up = (heard_ms is None or heard_ms > self._since_ms) and not connected & _connections(worker, name)
+        return hung_up or (worker is not None and has_ended(worker, one_machine=self._one_machine))
 
     def _bury(self, name: str, worker: Announcement | None, silence_s: float, *, gone: bool) -> None:
         _log.warning(
@@ -257,7 +263,7 @@ class Watchdog:
             self._restore(name)
             leases = self._ledger.leases(name)
             for lease in leases:
-                self._end_lease(name, None, lease, gone=self._has_hung_up(None, name, heard_ms, connected))
+                self._end_lease(name, None, lease, gone=self._is_gone(None, name, heard_ms, connected))
             if not leases and not connected & _connections(None, name):
                 self._ledger.swept(name)
 

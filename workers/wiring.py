@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from config.queues import CONTROL
 from config.settings import Settings, load_settings
 from executor.action import ActionType, Json, Run
+from executor.address import parse
 from executor.broker.looking import DeviceQueues, queued
 from executor.canvas import stage_canvas
 from executor.catalogue import InstalledCatalogue
@@ -254,8 +255,9 @@ class Node:
             self.settings.distributed.device_wait,
         )  # fmt: skip
         watchdog = Watchdog(
-            self.ledger, letters, stages, HealthWatch(self.ledger, self.settings), self.settings, name=self.incarnation
-        )
+            self.ledger, letters, stages, HealthWatch(self.ledger, self.settings), self.settings,
+            name=self.incarnation, one_machine=parse(str(self.settings.ledger_url)).socket is not None,
+        )  # fmt: skip
         self._begin(publisher, watchdog)
         if os.environ.get("REX_LOCAL_CLUSTER"):
             state_dir, distributed = Path(self.settings.state_dir), self.settings.distributed

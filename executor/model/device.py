@@ -42,6 +42,10 @@ class Announcement(_Told):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 1
     host: Text = ""
     pid: Annotated[int, Field(ge=0)] = 0
+    place: Text = ""
+    """Whose process ids that is one of: a run of a machine, and a namespace of it; empty: not known."""
+    started: Annotated[int, Field(ge=0)] = 0
+    """When its process began, in ticks since the machine did."""
     store: Text = ""
     """Id of the device's store of saved bytes: who has the same one is the same device."""
     version: Text = ""
