@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster
+from support.cluster import WORKER, Cluster
 from support.judge import Evidence, Go, judge
 from support.property_bench import Bench
 from support.property_bugs import planted
@@ -31,7 +31,7 @@ from support.waiting import wait_until
 def test_a_planted_bug_turns_the_property_red(tmp_path_factory: pytest.TempPathFactory, bug: str, found: str) -> None:
     """Each is found within 150 drawn cases."""
     folder = tmp_path_factory.mktemp("b")
-    bench = Bench(folder, **planted(bug, folder / "bug"))
+    bench = Bench(folder, WORKER, **planted(bug, folder / "bug"))
     try:
         with pytest.raises(AssertionError, match=found):
             search(bench, 1, 150, with_faults=False, shrinking_s=0)
@@ -53,7 +53,7 @@ def freeze_and_wake(folder: Path, **environment: str) -> list[str]:
     root = folder / "case"
     lay_out(ZOMBIE, root)
     before = world(root)
-    cluster = Cluster(folder, **environment)
+    cluster = Cluster(folder, program=WORKER, **environment)
     try:
         cluster.coordinator(REX_EXECUTION__FUSE="false")
         cluster.worker("d1", name="first", **cluster.crash_at("pre-settle", "a0", "STOP"))

@@ -21,7 +21,7 @@ from support.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 WORKER = (sys.executable, "-P", "-m", "workers")
-"""What the processes of a cluster are started with."""
+"""What `rex` starts."""
 CELERY_WORKER = (str(BIN / "celery"), "-A", "workers", "worker", "--without-gossip", "--without-mingle")
 """The same as others start it, and as every release knows it; it loads all of `celery` and Flower, and takes longer."""
 
@@ -37,13 +37,13 @@ class Cluster:
     """Server, coordinators and workers; everything is ended by `close`."""
 
     def __init__(
-        self, folder: Path, *, rabbit: RabbitNode | None = None, program: Sequence[str] = WORKER, **settings: str
+        self, folder: Path, *, rabbit: RabbitNode | None = None, program: Sequence[str] = (), **settings: str
     ) -> None:
         """
         Args:
             folder: for everything that it writes.
             rabbit: carries the messages; None: the server that holds the ledger does.
-            program: starts a worker or a coordinator.
+            program: starts a worker or a coordinator; none: they are forked, which is much quicker.
             settings: variables of all its processes.
         """
         self.folder = folder
@@ -101,7 +101,7 @@ class Cluster:
             "--queues", queues, "--concurrency", str(concurrency), "--hostname", f"{name}@%h", "--loglevel", "INFO",
         ]  # fmt: skip
         told, log = self.environment(**environment), self.folder / f"{name}.log"
-        if self._program is WORKER and "PYTHONPATH" not in told:
+        if not self._program:
             self.processes[name] = Forked(argv, told, self.folder, log)
             return
         with log.open("ab") as output:

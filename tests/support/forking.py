@@ -28,7 +28,7 @@ class Forked:
         """
         Args:
             argv: of ``python -m workers``.
-            environment: all of it, without PYTHONPATH.
+            environment: all of it.
             folder: where it works.
             log: where its output goes.
         """
@@ -62,6 +62,7 @@ def _serve(argv: list[str], environment: dict[str, str], folder: str, log: str) 
             os.dup2(output.fileno(), stream)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["workers", *argv]
     # only now: the app is configured from the environment
     from workers.__main__ import main

@@ -31,7 +31,7 @@ KINDS = {
     "server restarted": 4,
 }
 """What befalls the fleet, and how often of a hundred."""
-_NEW_WATCH_S = 5.0
+_NEW_WATCH_MS = 5000
 _MAY_TAKE_OVER = ("worker killed", "worker frozen for good", "host lost")
 
 
@@ -48,7 +48,8 @@ class Held:
     """No other worker of the device was alive."""
     idempotent: bool
     unwatched: bool = False
-    """A coordinator or the server was hit so shortly before that the watchdogs were still finding out who leads."""
+    """A coordinator or the server was hit meanwhile, or so shortly before that the watchdogs were still finding out who
+    leads and who lives."""
 
 
 @dataclass
@@ -88,7 +89,7 @@ class KillStorm:
         self._held: list[Held] = []
         self._wakes: list[tuple[float, psutil.Process]] = []
         self._lull = threading.Event()
-        self._watch_hit_at = -_NEW_WATCH_S
+        self._watch_hits_ms: list[int] = []
         self._draw = drawn(Wish(fleet.devices, fleet.folder / "world", naps=(0, 0, 0.05, 0.3, 0.6), files=0.4, most=7))
 
     def run(self) -> Figures:
@@ -155,11 +156,11 @@ class KillStorm:
         if kind == "server restarted":
             self.fleet.server.kill()
             self.fleet.server.start()
-            self._watch_hit_at = time.monotonic()
+            self._watch_hits_ms.append(self.fleet.ledger.now_ms())
         elif kind == "coordinator killed":
             if not self.fleet.signal_child(self._chance.choice(COORDINATORS), signal.SIGKILL):
                 return
-            self._watch_hit_at = time.monotonic()
+            self._watch_hits_ms.append(self.fleet.ledger.now_ms())
         elif not self._hit_worker(kind):
             return
         self.figures.faults[kind] += 1
@@ -218,7 +219,6 @@ class KillStorm:
                     Held(
                         kind, 0, execution, generation, action, alone,
                         idempotent=bool(made.get("idempotent")),
-                        unwatched=time.monotonic() < self._watch_hit_at + _NEW_WATCH_S,
                     )
                 )  # fmt: skip
         return found
@@ -252,8 +252,10 @@ class KillStorm:
             self.figures.ends[seen.report["status"]] += 1
             self.figures.left += len(seen.report["rollback"]["remaining"])
             self.figures.wrong += [f"drawn-{number}: {problem}" for problem in judge(seen)]
-        for held in self._held:
-            if (seconds := taken_over_after(held, events.get(held.execution, []))) is not None:
+        for hit in self._held:
+            if (seconds := taken_over_after(hit, events.get(hit.execution, []))) is not None:
+                meanwhile = range(hit.at_ms - _NEW_WATCH_MS, hit.at_ms + round(seconds * 1000) + 1)
+                held = replace(hit, unwatched=any(at in meanwhile for at in self._watch_hits_ms))
                 self.figures.takeovers_s[_named(held)].append(seconds)
                 if not held.alone:
                     self.figures.slowest.append({"seconds": seconds, **asdict(held)})

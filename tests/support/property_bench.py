@@ -70,11 +70,11 @@ class Counts:
 class Bench:
     """A coordinator and two workers for three devices, and the directories of the cases."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, program: Sequence[str] = (), **environment: str) -> None:
         self.folder = folder
         self.counts = Counts()
         settings = {"PYTHONPATH": path_of_workers(), "REX_EXECUTION__RETRY_DELAY": "20ms", **environment}
-        self.cluster = Cluster(folder, **settings)
+        self.cluster = Cluster(folder, program=program, **settings)
         self.victims = Victims(self.cluster)
         for name in ("control", "edge", "rest"):
             self.victims.start(name)

@@ -100,11 +100,9 @@ BUGS: dict[str, Callable[[], None]] = {bug.__name__: bug for bug in _PLANTED}
 
 
 def planted(bug: str, folder: Path) -> dict[str, str]:
-    """Environment of a cluster whose workers and coordinators have this bug."""
+    """Environment of a cluster whose workers and coordinators have this bug; each has to be started by itself."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if any('celery' in word for word in sys.orig_argv):\n"
-        f"    from support.property_bugs import BUGS\n    BUGS[{bug!r}]()\n"
+        f"import sys\nif 'workers' in sys.orig_argv:\n    from support.property_bugs import BUGS\n    BUGS[{bug!r}]()\n"
     )
     return {"PYTHONPATH": os.pathsep.join([str(folder), path_of_workers()])}
