@@ -74,7 +74,9 @@ def _watchdog(ledger: ValkeyLedger) -> Watchdog:
 
     settings = Settings()
     stages = StageWatch(ledger, _NoMessages(), nobody, nobody, settings.distributed.device_wait)
-    return Watchdog(ledger, _NoMessages(), stages, HealthWatch(ledger, settings), settings, name="bench")
+    return Watchdog(
+        ledger, _NoMessages(), stages, HealthWatch(ledger, settings), settings, name="bench", one_machine=False
+    )
 
 
 @contextlib.contextmanager

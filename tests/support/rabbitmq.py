@@ -88,6 +88,7 @@ class RabbitNode:
             wait_until(lambda: _listens(self._epmd_port), description="epmd listens")
         self._process = self._run("server", [str(self.program)], environ)
         wait_until(self._answers, description=f"RabbitMQ in {self.folder} answers", timeout_s=60)
+        wait_until(self._leads, description="every queue has a leader", timeout_s=60)
         return self
 
     def virtual_host(self) -> str:
@@ -155,6 +156,18 @@ class RabbitNode:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "server.out").read_text()[-3000:]
         return _listens(self.port) and self.evaluate("rabbit:is_running().") == "true"
+
+    def _leads(self) -> bool:
+        """Whether each quorum queue has a leader; where one has not, do as operators do.
+
+        The only member of a queue may fail to elect itself after its node was killed (rabbitmq-server issue 10070, on
+        old releases).
+        """
+        without = (
+            "[amqqueue:get_pid(Q) || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue, "
+            "ra_leaderboard:lookup_leader(element(1, amqqueue:get_pid(Q))) =:= undefined]"
+        )
+        return self.evaluate(f"Left = {without}, [ra:trigger_election(Id) || Id <- Left], Left.") == "[]"
 
 
 def _listens(port: int) -> bool:
