@@ -1,7 +1,7 @@
 # Everything that a person or the continuous integration runs. Needs make and Python >= 3.11, nothing else.
 
 PYTHON ?= python3
-PROCESSES ?= 3
+PROCESSES ?= 2
 ARGS ?=
 CASES ?= 2000
 ROUNDS ?= 20

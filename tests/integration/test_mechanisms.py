@@ -197,8 +197,12 @@ def test_adaptive_says_what_it_chose_and_why(cluster: Cluster, tmp_path: Path, l
     chosen = cluster.result(execution)["rollback"]["chosen"]
     planned = [event for event in cluster.client.events(execution) if event["event"] == "rollback:planned"]
     assert [event["data"]["chosen"] for event in planned] == [chosen]
-    assert (chosen["asked"], chosen["mechanism"]) == ("adaptive", "snapshot" if lacking else "compensate")
     ways = {one["mechanism"]: one for one in chosen["estimates"]}
+    # nothing would be left either way: then the snapshot is better where it is quicker by a fifth
+    quicker = ways["snapshot"]["seconds"] < ways["compensate"]["seconds"] * 0.8
+    assert (chosen["asked"], chosen["mechanism"]) == (
+        "adaptive", "snapshot" if lacking or quicker else "compensate",
+    )  # fmt: skip
     assert {name for name, one in ways.items() if one["possible"]} == {"compensate", "snapshot"}
     assert ways["partial"]["reason"] == "no actions are named"
     assert (ways["compensate"]["left"], ways["snapshot"]["left"]) == (int(lacking), 0)
