@@ -17,7 +17,7 @@ OURS = ("config", "executor", "rollback", "workers")
 Mask = Callable[[str], str]
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _OurHandler(logging.StreamHandler[TextIO]):
     """Known by its class, so that a second call replaces the first one's."""
 
 
@@ -39,11 +39,11 @@ def setup_logging(
         loggers: names of loggers; a worker adds Celery's.
     """
     readable = stream.isatty() if human is None else human
-    handler = _Handler(stream)
+    handler = _OurHandler(stream)
     handler.setFormatter(_formatter(readable, mask))
     for name in loggers:
         logger = logging.getLogger(name)
-        logger.handlers = [kept for kept in logger.handlers if not isinstance(kept, _Handler)]
+        logger.handlers = [kept for kept in logger.handlers if not isinstance(kept, _OurHandler)]
         logger.addHandler(handler)
         logger.setLevel(level.upper())
         logger.propagate = False

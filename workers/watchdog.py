@@ -236,7 +236,10 @@ class Watchdog:
 
     def _bury(self, name: str, worker: Announcement | None, silence_s: float, *, gone: bool) -> None:
         _log.warning(
-            "worker %s is dead: silent for %.2f s, connections %s", name, silence_s, "gone" if gone else "open"
+            "worker %s is dead: silent for %.2f s; %s",
+            name,
+            silence_s,
+            "its process has ended" if gone else "its process may be at work",
         )
         # its connections are left alone: as long as they are there, nobody can be sure that it does nothing any more
         for lease in self._ledger.fence(name, term=self._term):

@@ -19,19 +19,20 @@ def place() -> str:
         return ""
 
 
-def started(pid: int) -> int:
-    """When a process of ours began, in ticks since the machine did; 0: it has ended, or never was."""
+def started(pid: int) -> int | None:
+    """When a process began, in ticks since the machine did; 0: it has ended; None: it is not there, or hidden."""
     try:
         _, _, fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
         state, *_, ticks = fields.split()[:20]
     except (OSError, ValueError):
-        return 0
+        return None
     return 0 if state in _ENDED else int(ticks)
 
 
 def described() -> tuple[str, int]:
     """Place and start of this process."""
-    return place(), started(os.getpid())
+    began = started(os.getpid())
+    return (place(), began) if began else ("", 0)
 
 
 def has_ended(told: Announcement, *, one_machine: bool) -> bool:
@@ -44,5 +45,17 @@ def has_ended(told: Announcement, *, one_machine: bool) -> bool:
     if not told.place or not place():
         return False
     if told.place == place():
-        return started(told.pid) != told.started
+        began = started(told.pid)
+        return not _is_there(told.pid) if began is None else began != told.started
     return one_machine and told.place.partition("/")[0] != place().partition("/")[0]
+
+
+def _is_there(pid: int) -> bool:
+    """Also of those that /proc hides, as it may hide other users' processes."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

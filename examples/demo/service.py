@@ -17,7 +17,7 @@ def problem_of(settings: dict[str, str]) -> str | None:
     return None
 
 
-class Handler(BaseHTTPRequestHandler):
+class HealthPage(BaseHTTPRequestHandler):
     config: Path
 
     def do_GET(self) -> None:
@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Handler.config = Path(sys.argv[1])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    HealthPage.config = Path(sys.argv[1])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HealthPage)
     print(server.server_port, flush=True)
     server.serve_forever()

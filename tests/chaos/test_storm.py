@@ -61,7 +61,7 @@ def ended(client: ResolutionClient, executions: list[str]) -> bool:
         return False
 
 
-@pytest.mark.parametrize("turn", range(int(os.environ.get("REX_STORM_ROUNDS", "1"))))
+@pytest.mark.parametrize("turn", range(int(os.environ.get("REX_STORM_ROUNDS", "2"))))
 def test_everything_ends_and_nothing_is_doubled(rex: Rex, turn: int) -> None:
     seed = int(os.environ.get("REX_STORM_SEED", random.SystemRandom().randrange(2**32))) + turn
     sys.stdout.write(f"seed {seed}\n")

@@ -76,13 +76,15 @@ def test_a_message_that_comes_while_fetching_is_stopped_goes_back(valkey: Server
         assert order(valkey) == ["1", "2"]  # nothing is fetched any more
 
 
-def test_stopping_where_nothing_is_on_its_way(connection: Connection) -> None:
-    """Twice, and without a fetch that is under way."""
+def test_stopping_where_nothing_is_on_its_way(valkey: Server, connection: Connection) -> None:
+    """Twice, and without a fetch that is under way; nothing is fetched afterwards."""
     with connection.channel() as channel:
         consumer = Consumer(channel, [QUEUE])
         consumer.consume()
         stop_fetching(consumer)
         stop_fetching(consumer)
+        send(valkey, 1)
+        assert order(valkey) == ["1"]
 
 
 def test_what_waits_in_a_queue(valkey: Server) -> None:

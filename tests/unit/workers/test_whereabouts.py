@@ -43,6 +43,15 @@ def test_another_process_of_its_number_is_another_one() -> None:
         assert has_ended(told.model_copy(update={"started": told.started - 1}), one_machine=False)
 
 
+def test_a_process_that_is_hidden_from_us_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hidepid` hides other users' processes from /proc."""
+    with sleeping() as process:
+        told = announced(process.pid)
+        monkeypatch.setattr("workers.whereabouts.started", lambda _: None)
+        assert not has_ended(told, one_machine=False)
+    assert has_ended(told, one_machine=False)
+
+
 def test_we_are_described() -> None:
     where, began = described()
     assert where == place()
