@@ -1,6 +1,7 @@
 -- needs the prelude of the fleet
 -- A worker is dead: nothing that it says counts any more. ARGV: term, incarnation. Answers its leases.
--- What is kept of it is when it was last heard. After a day it is forgotten: its tokens were raised long ago, and no process comes back from there.
+-- What is kept of it is when it was last heard. After a day it is forgotten: its tokens were raised long ago, and no
+-- process comes back from there.
 local I = ARGV[2]
 if deposed(ARGV[1]) then return answer('deposed') end
 redis.call('ZADD', key('fenced'), redis.call('ZSCORE', key('seen'), I) or NOW, I)
