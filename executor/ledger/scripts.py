@@ -44,8 +44,15 @@ class Scripts:
 
     def __call__(self, name: str, *arguments: Any) -> tuple[list[Any], list[str]]:
         """Run script `name`; returns its answer, and what the caller sends now (id, entry, id, entry, ...)."""
+        from redis.exceptions import NoScriptError
+
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self._client.register_script(source(name))
-        reply: Any = script(keys=[self._prefix], args=arguments)
+        reply: Any
+        try:
+            reply = script(keys=[self._prefix], args=arguments)
+        except NoScriptError:
+            # the server was restarted between its loading and its call; with its text it cannot be missing
+            reply = self._client.eval(source(name), 1, self._prefix, *arguments)
         return reply[0], reply[1]

@@ -147,9 +147,10 @@ def test_placement_gives_nothing_to_a_worker_that_is_about_to_end(cluster: Clust
 def test_one_that_is_killed_while_it_ends_is_noticed_as_any_other(cluster: Cluster) -> None:
     """It is announced no more, and still watched: what it ran goes on with the other one, long before any deadline."""
     repeatable = {"idempotent": True, "timeout": "60s"}
-    slow = action("slow", cluster.effects, then=f"test -e {cluster.folder}/go || sleep 30", **repeatable)
+    stays = f"test -e {cluster.folder}/go || {{ touch {cluster.folder}/stays; sleep 30; }}"
+    slow = action("slow", cluster.effects, then=stays, **repeatable)
     execution = cluster.client.submit(strategy("slow", [slow, action("next", cluster.effects)]))
-    wait_until(lambda: cluster.effects.lines() == ["do:slow"], description="it runs")
+    wait_until((cluster.folder / "stays").exists, description="it runs, and goes on")
     (holder,) = [worker["pid"] for worker in cluster.client.workers() if worker["busy"]]
     name = next(one for one, process in cluster.processes.items() if process.pid == holder)
     (cluster.folder / "go").touch()

@@ -94,6 +94,24 @@ def test_scripts_are_loaded_again_after_a_restart(ledger: ValkeyLedger, valkey: 
     assert tried.status("a") == "succeeded"
 
 
+def test_a_restart_between_the_loading_of_a_script_and_its_call(
+    ledger: ValkeyLedger, valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker that settles for the first time just then would lose what it did."""
+    load, forgot = ledger._client.script_load, []
+
+    def forgotten_at_once(text: str) -> str:
+        sha = str(load(text))
+        with valkey.client() as client:
+            forgot.append(client.script_flush())
+        return sha
+
+    monkeypatch.setattr(ledger._client, "script_load", forgotten_at_once)
+    ledger.register("w1", Announcement(devices=("edge-1",)))
+    assert forgot
+    assert list(ledger.workers()) == ["w1"]
+
+
 def test_a_full_server_says_so(ledger: ValkeyLedger, valkey: Server) -> None:
     with valkey.client() as client:
         client.config_set("maxmemory", "1mb")

@@ -50,6 +50,10 @@ class Forked:
             raise subprocess.TimeoutExpired("a worker", timeout or 0.0)
         return self.returncode
 
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
     def kill(self) -> None:
         self._process.kill()
 
