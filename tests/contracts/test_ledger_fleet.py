@@ -43,6 +43,10 @@ def test_of_a_worker_that_is_declared_dead_stays_when_it_was_heard(ledger: AnyLe
     wait_until(lambda: ledger.now_ms() > heard, description="the clock has moved")
     ledger.fence("w1")
     assert ledger.to_sweep() == {"w1": heard}
+    assert ledger.renew("w1", []) is None
+    again = ledger.to_sweep()["w1"]  # it is there after all, and is about to end
+    assert again is not None
+    assert again > heard
 
 
 def test_a_worker_that_is_about_to_leave_is_given_nothing_and_still_lives(ledger: AnyLedger) -> None:

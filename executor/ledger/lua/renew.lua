@@ -1,7 +1,10 @@
 -- A worker lives, and asks about what it runs. ARGV: incarnation, its vitals or empty, then E, G, A, token, ...
 -- Answers fenced, or ok with the tokens whose attempts must stop, and how many new documents devices ever got.
 local I = ARGV[1]
-if redis.call('ZSCORE', key('fenced'), I) then return answer('fenced') end
+if redis.call('ZSCORE', key('fenced'), I) then
+  redis.call('ZADD', key('fenced'), NOW, I)  -- it is connected: when it hangs up, its process has ended
+  return answer('fenced')
+end
 redis.call('HINCRBY', key('W'), I, 1)
 redis.call('ZADD', key('seen'), NOW, I)
 if ARGV[2] ~= '' then redis.call('HSET', key('vitals'), I, ARGV[2]) end

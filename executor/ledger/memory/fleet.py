@@ -109,8 +109,8 @@ class MemoryFleet(MemoryDevices):
         """
         with self._step() as do:
             if incarnation in self._store.fenced:
+                self._store.fenced[incarnation] = do.now
                 return None
-            self._store.seen[incarnation] = do.now
             self._store.renewals[incarnation] = self._store.renewals.get(incarnation, 0) + 1
             self._store.seen[incarnation] = do.now
             if vitals is not None:
