@@ -19,6 +19,7 @@ from support.waiting import wait_until
 
 from executor import ResolutionClient, Unreachable
 from executor.ledger.valkey import ValkeyLedger
+from workers.keeper import START_GRACE_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0)]
 
@@ -54,6 +55,11 @@ def hit(parent: int, chance: random.Random) -> str:
     return f"{number.name} {name}"
 
 
+def frozen_s(hits: list[str]) -> float:
+    """How much longer it may take: who is frozen before its first sign of life is ended only after its grace."""
+    return START_GRACE_S if any("SIGSTOP" in one for one in hits) else 0.0
+
+
 def ended(client: ResolutionClient, executions: list[str]) -> bool:
     try:
         return all(client.status(name)["finished_at"] for name in executions)
@@ -81,12 +87,13 @@ def test_everything_ends_and_nothing_is_doubled(rex: Rex, turn: int) -> None:
                 wait_until(
                     lambda before=before, moved=moved: len(effects.read_text()) > before + moved
                     or ended(client, executions),
-                    description="work goes on", timeout_s=60,
+                    description="work goes on", timeout_s=60 + frozen_s(hits),
                 )  # fmt: skip
                 if ended(client, executions):
                     break
                 hits.append(hit(told["pid"], chance))
-            wait_until(lambda: ended(client, executions), description=f"all have ended; {hits}", timeout_s=90)
+            wait_until(lambda: ended(client, executions), description=f"all have ended; {hits}",
+                       timeout_s=90 + frozen_s(hits))  # fmt: skip
         except AssertionError as error:
             found = autopsy(ValkeyLedger(told["broker_url"]), executions)
             raise AssertionError(f"seed {seed}: {error} {hits}\n{found}") from None

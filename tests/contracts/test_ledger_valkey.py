@@ -98,7 +98,9 @@ def test_a_restart_between_the_loading_of_a_script_and_its_call(
     ledger: ValkeyLedger, valkey: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a worker that settles for the first time just then would lose what it did."""
-    load, forgot = ledger._client.script_load, []
+    load, forgot = ledger._client.script_load, list[bool]()
+    with valkey.client() as client:
+        client.script_flush()
 
     def forgotten_at_once(text: str) -> str:
         sha = str(load(text))
