@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, Effects
+from support.cluster import UNTIRED, Cluster, Effects
 from support.commands import REX
 from support.waiting import wait_until
 
@@ -21,7 +21,7 @@ DEVICES = [f"d{number}" for number in range(1, 7)]
 @pytest.fixture(scope="module")
 def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Six devices in two zones, of which one has a compiler; one failed device of a fan-out is borne."""
-    made = Cluster(tmp_path_factory.mktemp("f"))
+    made = Cluster(tmp_path_factory.mktemp("f"), **UNTIRED)
     made.coordinator(REX_DISTRIBUTED__DEVICE_FAILURE_THRESHOLD="1", REX_DISTRIBUTED__DEVICE_WAIT="1s")
     made.worker("d1", "d2", "d3", name="east", concurrency=6, REX_LABELS="zone=east", REX_CAPABILITIES="compiler")
     made.worker("d4", "d5", name="west", concurrency=6, REX_LABELS="zone=west")

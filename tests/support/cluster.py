@@ -25,6 +25,9 @@ WORKER = (sys.executable, "-P", "-m", "workers")
 CELERY_WORKER = (str(BIN / "celery"), "-A", "workers", "worker", "--without-gossip", "--without-mingle")
 """The same as others start it, and as every release knows it; it loads all of `celery` and Flower, and takes longer."""
 
+UNTIRED = {"REX_MONITORING__THRESHOLDS__CPU": "100"}
+"""Settings of a cluster whose devices do not count as degraded because other tests keep this machine busy."""
+
 both_brokers = pytest.mark.parametrize("broker", ["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
 """Runs a test of a cluster with the messages on the ledger's server, and on RabbitMQ."""
 redis_first = pytest.mark.parametrize(
