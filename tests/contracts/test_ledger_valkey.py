@@ -171,7 +171,7 @@ def test_what_may_not_run_twice_is_on_the_disk_first(valkey: Server) -> None:
         assert waits() == before + 3
         assert tried.answer("c") == "park"
         assert waits() == before + 3
-        client.config_set("appendfsync", "everysec")
+        client.config_set("appendfsync", "no")
     ledger.close()
 
 
@@ -189,20 +189,20 @@ def test_without_a_file_power_safety_is_refused(tmp_path: Path) -> None:
 
 def test_the_ledger_survives_a_restart_of_its_server(tmp_path: Path) -> None:
     server = Server(tmp_path / "s").start()
-    ledger = ValkeyLedger(server.url, patience_s=20, power_safe=True)
-    tried = Tried(ledger).start(in_group("a"))
-    held = tried.claim("a")
-    server.kill()
-    server.start()
-    assert tried.settle(held).verdict == "ok"
-    ledger.close()
-    server.stop()
+    with server.client() as client:
+        client.config_set("appendfsync", "everysec")
+    with closing(server), closing(ValkeyLedger(server.url, patience_s=20, power_safe=True)) as ledger:
+        tried = Tried(ledger).start(in_group("a"))
+        held = tried.claim("a")
+        server.kill()
+        server.start()
+        assert tried.settle(held).verdict == "ok"
 
 
 def test_a_pulse_tells_since_when_a_run_of_the_server_is_looked_at(tmp_path: Path) -> None:
     """Of whom it heard before, the end of the connection tells nothing."""
     server = Server(tmp_path / "s").start()
-    with closing(ValkeyLedger(server.url, patience_s=20)) as ledger:
+    with closing(server), closing(ValkeyLedger(server.url, patience_s=20)) as ledger:
         first = ledger.pulse(1.0)
         ledger.register("w1", Announcement(devices=("edge-1",)))
         assert first.since_ms == 0
@@ -214,7 +214,6 @@ def test_a_pulse_tells_since_when_a_run_of_the_server_is_looked_at(tmp_path: Pat
         assert again.run_id != first.run_id
         ledger.renew("w1", [])
         assert ledger.seen()["w1"] >= again.since_ms
-    server.stop()
 
 
 def test_a_server_that_is_away_is_unreachable(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Held:
 
     kind: str
     at_ms: int
+    incarnation: str
     execution: str
     generation: int
     action: str
@@ -87,15 +88,16 @@ class KillStorm:
         self._cancelled: dict[str, int] = {}
         self._open: set[str] = set()
         self._held: list[Held] = []
+        self._in_flight = 0
         self._wakes: list[tuple[float, psutil.Process]] = []
         self._lull = threading.Event()
         self._watch_hits_ms: list[int] = []
         self._draw = drawn(Wish(fleet.devices, fleet.folder / "world", naps=(0, 0, 0.05, 0.3, 0.6), files=0.4, most=7))
 
     def run(self) -> Figures:
-        """All of it; nothing is raised for what is wrong: the figures say it."""
+        """All of it, and on until a fault has hit work; nothing is raised for what is wrong: the figures say it."""
         began = time.monotonic()
-        while len(self._documents) < self._executions or self.inflicted < self._faults:
+        while len(self._documents) < self._executions or self.inflicted < self._faults or not self._in_flight:
             self._top_up()
             self._wake()
             if self.inflicted * self._executions <= len(self._documents) * self._faults:
@@ -190,6 +192,7 @@ class KillStorm:
                 self._wakes.append((time.monotonic() + self._chance.uniform(0.2, 1.3), child))
         hit_ms = self.fleet.ledger.now_ms()
         self._held += [replace(one, at_ms=hit_ms) for one in held]
+        self._in_flight += sum(self._still(one) for one in held)
         self.figures.void[kind] += not held
         return True
 
@@ -217,11 +220,15 @@ class KillStorm:
                 alone = not others or kind == "host lost"
                 found.append(
                     Held(
-                        kind, 0, execution, generation, action, alone,
+                        kind, 0, worker["incarnation"], execution, generation, action, alone,
                         idempotent=bool(made.get("idempotent")),
                     )
                 )  # fmt: skip
         return found
+
+    def _still(self, held: Held) -> bool:
+        """It had not ended just before the fault came."""
+        return (held.execution, held.generation, held.action) in self.fleet.ledger.leases(held.incarnation)
 
     def _kill_a_command(self, child: psutil.Process) -> bool:
         """One process of those that a worker has started, supervisors included."""

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -242,24 +241,17 @@ def test_a_file_that_does_not_hold_still_is_refused(bench: Bench, tmp_path: Path
     tree = tmp_path / "tree"
     tree.mkdir()
     log = tree / "busy.log"
-    log.write_bytes(b"x" * PIECE_BYTES * 8)
-    stop = threading.Event()
+    log.write_bytes(b"x" * PIECE_BYTES * 4)
+    sizes = itertools.count(PIECE_BYTES * 4 + 1)
+    run = bench.run(FILES, path=str(tree))
 
-    def write() -> None:
-        with log.open("r+b", buffering=0) as file:
-            for number in itertools.count():
-                os.pwrite(file.fileno(), b"%d" % number, 0)
-                if stop.is_set():
-                    return
+    def grown() -> bool:
+        os.truncate(log, next(sizes))
+        return False
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        with pytest.raises(ActionError, match=rf"cannot save {log}: it changed while it was read, 3 times") as caught:
-            bench.begin(FILES, path=str(tree))
-    finally:
-        stop.set()
-        writer.join()
+    run.cancelled = grown  # it is asked between the pieces
+    with pytest.raises(ActionError, match=rf"cannot save {log}: it changed while it was read, 3 times") as caught:
+        perform(FILES, "snapshot", run)
     assert caught.value.classification.retryable
     assert packs(bench) == []
     assert bench.begin(FILES, path=str(tree)).snapshot
