@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from celery import Celery
-from celery.canvas import Signature, signature
+from celery.canvas import signature
 from kombu.exceptions import BatchPublishError, OperationalError
 
 from config.queues import CONTROL
@@ -28,6 +28,8 @@ _BATCH = 50
 _IDLE_S = 1.0
 """What is due within a second wakes the publisher; it looks by itself for the rest."""
 _PAUSE_S = 0.2
+_POSTPONE_S = 0.5
+"""How often an entry is postponed while its messages are published."""
 _NOT_SENT = (OperationalError, BatchPublishError, OSError, RexError)
 
 
@@ -35,6 +37,7 @@ class Outbox(Protocol):
     def plan(self, execution: str, generation: int) -> Plan | None: ...
     def moved_to(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, str]: ...
     def strike(self, ids: list[str]) -> None: ...
+    def postpone(self, sent: str) -> None: ...
     def due(self, limit: int) -> tuple[list[Outgoing], float | None]: ...
     def wait_for_nudge(self, timeout_s: float) -> None: ...
 
@@ -117,24 +120,46 @@ class CeleryOutlet:
         moved = None
         if only is not None or entry.get("moved"):
             moved = self._ledger.moved_to(execution, generation, plan.stages[number].steps)
-        canvas = stage_canvas(self._app, plan, execution, generation, number, only=only, moved=moved)
-        if len(plan.stages[number].messages if only is None else only) < LARGE_STAGE:
+
+        def publish() -> None:
+            canvas = stage_canvas(self._app, plan, execution, generation, number, only=only, moved=moved)
             with self._app.in_batches():
                 canvas.apply_async()
+
+        if len(plan.stages[number].messages if only is None else only) < LARGE_STAGE:
+            publish()
             return True
-        thread = threading.Thread(
-            target=self._publish_large, args=(item.id, canvas), name=f"publish-{item.id}", daemon=True
-        )
-        thread.start()
+        name = f"publish-{item.id}"
+        threading.Thread(target=self._publish_large, args=(item.id, publish), name=name, daemon=True).start()
         return False
 
-    def _publish_large(self, name: str, canvas: Signature) -> None:
+    def _publish_large(self, name: str, publish: Callable[[], None]) -> None:
         try:
-            with self._app.in_batches():
-                canvas.apply_async()
+            with self._kept(name):
+                publish()
             self._ledger.strike([name])
         except _NOT_SENT as error:
             _log.warning("cannot publish %s yet: %s", name, error)
+
+    @contextlib.contextmanager
+    def _kept(self, name: str) -> Iterator[None]:
+        """Nobody else takes the entry up during the block.
+
+        Messages that are sent twice delay those behind them, and with them the end of what is being sent, which would
+        then be taken up once more.
+        """
+        over = threading.Event()
+
+        def postpone() -> None:
+            while not over.wait(_POSTPONE_S):
+                with contextlib.suppress(RexError):
+                    self._ledger.postpone(name)
+
+        threading.Thread(target=postpone, name=f"keep-{name}", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
 
 class Publisher:

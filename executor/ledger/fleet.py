@@ -155,6 +155,10 @@ class FleetLedger(DeviceReading):
         if listed:
             self._call("strike", *listed)
 
+    def postpone(self, sent: str) -> None:
+        """The messages of this entry are still being published: nobody else needs to do it for 2 s from now."""
+        self._call("postpone", sent)
+
     def wait_for_nudge(self, timeout_s: float) -> None:
         """Sleep until something is put into the outbox that is due within a second, at most `timeout_s` seconds."""
         with reachable(self.url):

@@ -280,6 +280,13 @@ class LedgerModel(RuleBasedStateMachine):
             del self.unstruck[chance % len(self.unstruck) :]
             self.twins.call("strike", some)
 
+    @rule(chance=CHANCE)
+    def postpone(self, chance: int) -> None:
+        """Senders are at it for long, also with what was written again since."""
+        self.collect()
+        if self.unstruck:
+            self.twins.call("postpone", self.unstruck[chance % len(self.unstruck)])
+
     @rule(chance=CHANCE, wrong=st.sampled_from([False, False, False, True]), right=st.booleans())
     def advance(self, chance: int, wrong: bool, right: bool) -> None:
         x = self.an_execution(chance)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.ledgers import CHOSEN, WRONG, AnyLedger, Tried, due_in_ms, in_group, in_sequence, outbox, step
+from support.ledgers import CHOSEN, WRONG, AnyLedger, Tried, in_group, in_sequence, outbox, step
 from support.waiting import wait_until
 
 from executor.ledger.memory import MemoryLedger
@@ -181,23 +181,6 @@ def test_its_message_is_published_again_until_that_was_done(ledger: AnyLedger) -
     assert name not in outbox(ledger)
 
 
-def test_messages_that_are_on_their_way_again_have_as_long_as_they_take(ledger: AnyLedger) -> None:
-    """Many of them take more than two seconds: nobody publishes them a second time meanwhile."""
-    names = [f"a{number}" for number in range(500)]
-    Tried(ledger).start(in_group([step(name, movable=True) for name in names]))
-    move(ledger, *names)
-    make_due(ledger, "ag:E1|0|1")
-    assert "ag:E1|0|1" in [item.id.partition("#")[0] for item in ledger.due(9)[0]]
-    assert 2000 < due_in_ms(ledger, "ag:E1|0|1") <= 2500
-
-
-def make_due(ledger: AnyLedger, name: str) -> None:
-    if isinstance(ledger, MemoryLedger):
-        ledger._store.outbox[name].due = 0
-    else:
-        ledger._client.zadd(ledger._key("ob"), {name: 0})
-
-
 def test_who_waits_for_a_slot_queues_again_elsewhere(ledger: AnyLedger) -> None:
     tried = Tried(ledger).start(in_group([step(name, movable=True) for name in "abc"]), parallel=1)
     held = tried.claim("a")
@@ -293,8 +276,7 @@ def test_what_goes_on_where_it_had_begun_stays_there(ledger: AnyLedger, reach: b
     assert ledger.resume("E1", CHOSEN, ["a", "b"], timeout_s=9)
     assert ledger.moved_to("E1", 0, ["a", "b"]) == {"a": "edge-2"}
     (entry,) = [item.entry for item in wait_until(lambda: stages_due(ledger), description="the stage is due")]
-    assert entry == {"kind": "stage", "execution": "E1", "generation": 0, "stage": 0, "moved": True, "actions": 2}
-    assert due_in_ms(ledger, "st:E1|0|0") < 1500  # as long as its publication takes: the entry was understood
+    assert entry == {"kind": "stage", "execution": "E1", "generation": 0, "stage": 0, "moved": True}
     again = tried.claim("a")
     assert (again.step.device, again.undo, again.probe) == ("edge-2", {"data": 1}, not fallback)
 

@@ -200,6 +200,13 @@ def due_in_ms(ledger: AnyLedger, name: str) -> int:
     return int(ledger._client.zscore(ledger._key("ob"), name)) - ledger.now_ms()
 
 
+def make_due(ledger: AnyLedger, name: str) -> None:
+    if isinstance(ledger, MemoryLedger):
+        ledger._store.outbox[name].due = 0
+    else:
+        ledger._client.zadd(ledger._key("ob"), {name: 0})
+
+
 def outbox(ledger: AnyLedger) -> list[str]:
     if isinstance(ledger, MemoryLedger):
         return sorted(ledger._store.outbox)

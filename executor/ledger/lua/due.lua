@@ -1,13 +1,9 @@
--- What is due in the outbox. ARGV: limit. Moved 2 s on (messages: as long as their publication may take), so that a sender
--- that dies is replaced. A reached delay makes its action claimable: nothing else does. Answers the ms until the next
--- entry, or -1.
+-- What is due in the outbox. ARGV: limit. Moved 2 s on, so that a sender that dies is replaced (one that is at it for longer
+-- postpones it). A reached delay makes its action claimable: nothing else does. Answers the ms until the next entry, or -1.
 local ids = redis.call('ZRANGEBYSCORE', key('ob'), '-inf', NOW, 'LIMIT', 0, tonumber(ARGV[1]))
 for _, id in ipairs(ids) do
   local number, entry = string.match(redis.call('HGET', key('ob', 'd'), id) or '', '^(%d+)#(.*)$')
-  local actions = string.match(id, '^st:') and string.match(entry or '', '"actions":(%d+)}$')
-  local moved = string.match(id, '^ag:') and string.match(entry or '', '"actions":(%[.*%])}$')
-  if moved then actions = #cjson.decode(moved) end
-  redis.call('ZADD', key('ob'), NOW + (actions and publication(tonumber(actions)) or RESEND), id)
+  redis.call('ZADD', key('ob'), NOW + RESEND, id)
   SEND[#SEND + 1] = id .. '#' .. (number or '0')
   SEND[#SEND + 1] = entry or ''
   local E, G, A = string.match(id, '^p:([^|]*)|(%d+)|(.*)$')

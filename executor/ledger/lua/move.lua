@@ -64,7 +64,7 @@ for _, message in ipairs(x and is_open(x, G) and from ~= to and cjson.decode(ARG
 end
 if #moved > 0 then
   local number = redis.call('HINCRBY', key('x', E), 'moves', 1)
-  post('ag:' .. E .. '|' .. G .. '|' .. number, NOW + publication(#moved), '{"kind":"again","execution":' .. q(E) ..
+  post('ag:' .. E .. '|' .. G .. '|' .. number, NOW + RESEND, '{"kind":"again","execution":' .. q(E) ..
     ',"generation":' .. G .. ',"stage":' .. x.stage .. ',"actions":' .. cjson.encode(moved) .. '}', true)
 end
 return answer('ok', moved)

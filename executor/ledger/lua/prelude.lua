@@ -299,15 +299,11 @@ local function fail(x, G, A, rule, error)
   return true
 end
 
--- How long the messages of so many actions may be on their way, before somebody else publishes them.
-local function publication(actions) return 1000 + 3 * actions end
-
 local function publish_stage(x)
   if x.left == 0 then return ask_to_advance(x) end
   local moved = redis.call('HEXISTS', key('x', x.id), 'moves') == 1 and ',"moved":true' or ''
-  post('st:' .. x.id .. '|' .. x.gen .. '|' .. x.stage, NOW + publication(x.left),
-    '{"kind":"stage","execution":' .. q(x.id) .. ',"generation":' .. x.gen .. ',"stage":' .. x.stage .. moved ..
-    ',"actions":' .. x.left .. '}', true)
+  post('st:' .. x.id .. '|' .. x.gen .. '|' .. x.stage, NOW + RESEND,
+    '{"kind":"stage","execution":' .. q(x.id) .. ',"generation":' .. x.gen .. ',"stage":' .. x.stage .. moved .. '}', true)
 end
 
 local function open_stage(x, S)

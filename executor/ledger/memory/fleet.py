@@ -7,7 +7,7 @@ from typing import Any
 
 from executor.ledger.memory.claims import Claims
 from executor.ledger.memory.devices import MemoryDevices
-from executor.ledger.memory.moves import FENCED_MS, RESEND_MS, TAKEOVERS, publication_ms, worst
+from executor.ledger.memory.moves import FENCED_MS, RESEND_MS, TAKEOVERS, worst
 from executor.ledger.memory.state import Execution
 from executor.ledger.wire import Lease, outgoing, registered, vitals_text
 from executor.model.device import Announcement, Owner, Vitals
@@ -250,8 +250,8 @@ class MemoryFleet(MemoryDevices):
     def due(self, limit: int) -> tuple[list[Outgoing], float | None]:
         """What is due, and the seconds until the next entry (None: the outbox is empty).
 
-        Each entry is moved on (messages for as long as their publication may take), so that a sender that dies is
-        replaced. A reached delay makes its action claimable: nothing else does.
+        Each entry is moved on, so that a sender that dies is replaced (one that is at it for longer postpones it). A
+        reached delay makes its action claimable: nothing else does.
         """
         with self._changed:
             now, outbox = self._store.clock(), self._store.outbox
@@ -259,7 +259,7 @@ class MemoryFleet(MemoryDevices):
             found = []
             for _, name in ids:
                 entry = json.loads(outbox[name].text)
-                outbox[name].due = now + _on_its_way_ms(name, entry)
+                outbox[name].due = now + RESEND_MS
                 found.append(Outgoing(f"{name}#{outbox[name].number}", entry))
                 if name.startswith("p:"):
                     self._delay_is_over(name, now)
@@ -281,6 +281,14 @@ class MemoryFleet(MemoryDevices):
                 if name in self._store.outbox and self._store.outbox[name].number == int(number):
                     del self._store.outbox[name]
 
+    def postpone(self, sent: str) -> None:
+        """The messages of this entry are still being published: nobody else needs to do it for 2 s from now."""
+        with self._changed:
+            name, _, number = sent.rpartition("#")
+            entry = self._store.outbox.get(name)
+            if entry is not None and entry.number == int(number):
+                entry.due = self._store.clock() + RESEND_MS
+
     def wait_for_nudge(self, timeout_s: float) -> None:
         """Sleep until something is put into the outbox that is due within a second, at most `timeout_s` seconds."""
         with self._changed:
@@ -300,10 +308,3 @@ class MemoryFleet(MemoryDevices):
                 self._store.term += 1
             self._store.leader = (holder, now + round(ttl_s * 1000))
             return str(self._store.term)
-
-
-def _on_its_way_ms(name: str, entry: dict[str, Any]) -> int:
-    """How long whoever sends an entry of the outbox has for it."""
-    if name.startswith("st:"):
-        return publication_ms(entry["actions"])
-    return publication_ms(len(entry["actions"])) if name.startswith("ag:") else RESEND_MS

@@ -235,13 +235,8 @@ class Moves:
             self.ask_to_advance(x)
             return
         moved = {"moved": True} if "moves" in x.fields else {}
-        entry = {"kind": "stage", "execution": x.id, "generation": x.current, "stage": stage, **moved, "actions": left}
-        self.post(f"st:{x.id}|{x.current}|{stage}", self.now + publication_ms(left), entry, now=True)
-
-
-def publication_ms(actions: int) -> int:
-    """How long the messages of so many actions may be on their way, before somebody else publishes them."""
-    return 1000 + 3 * actions
+        entry = {"kind": "stage", "execution": x.id, "generation": x.current, "stage": stage, **moved}
+        self.post(f"st:{x.id}|{x.current}|{stage}", self.now + RESEND_MS, entry, now=True)
 
 
 def worst(before: str | None, effect: str) -> str:

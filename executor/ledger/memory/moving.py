@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from executor.ledger.memory.actions import MemoryActions
-from executor.ledger.memory.moves import publication_ms
+from executor.ledger.memory.moves import RESEND_MS
 from executor.ledger.memory.state import Execution
 from executor.model.execution import FINAL, Move
 
@@ -41,7 +41,7 @@ class MemoryMoving(MemoryActions):
                 "kind": "again", "execution": x.id, "generation": generation, "stage": x.number("stage"),
                 "actions": moved,
             }  # fmt: skip
-            do.post(f"ag:{x.id}|{generation}|{number}", do.now + publication_ms(len(moved)), entry, now=True)
+            do.post(f"ag:{x.id}|{generation}|{number}", do.now + RESEND_MS, entry, now=True)
         return moved
 
     def _may_move(self, x: Execution, generation: int, action: str, lost: str) -> bool:
