@@ -231,7 +231,7 @@ class Gauge:
         return Vitals(
             cpu_percent=_percent(psutil.cpu_percent()),
             memory_percent=_percent(psutil.virtual_memory().percent),
-            disk_percent=_percent(psutil.disk_usage(str(self._state_dir)).percent),
+            disk_percent=_percent(psutil.disk_usage(str(_there(self._state_dir))).percent),
             succeeded=self._tally.succeeded,
             failed=self._tally.failed,
             recent=recent,
@@ -241,11 +241,19 @@ class Gauge:
         )
 
     def _run(self) -> None:
+        said = ""
         while not self._done.wait(MEASURE_S):
             try:
                 self._fresh = self.measure()
             except (OSError, psutil.Error) as error:
-                _log.warning("cannot measure how this worker fares: %s", error)
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("cannot measure how this worker fares: %s", error)
+
+
+def _there(folder: Path) -> Path:
+    """The disk of a folder that nobody has needed so far is that of where it will be."""
+    return next(one for one in (folder, *folder.parents) if one.exists())
 
 
 def _percent(value: float) -> float:

@@ -15,7 +15,9 @@ def make_app() -> BatchingCelery:
     addresses = celery_addresses(str(node.settings.broker_url), str(node.settings.ledger_url), "client")
     made.config_from_object({**celery_config(), **addresses})
     run.register(made, lambda: node_of(made).runner, node_of(made).leaving.wait_for_that)
-    control.register(made, lambda: node_of(made).executor, lambda: node_of(made).rollback)
+    control.register(
+        made, lambda: node_of(made).executor, lambda: node_of(made).rollback, lambda: node_of(made).underway
+    )
     connect_signals(made)
     return made
 

@@ -18,6 +18,7 @@ from executor.model.execution import Outgoing
 from executor.model.plan import Plan
 from executor.task_names import CONTROL as CONTROL_TASKS
 from workers.crash import crash_point
+from workers.underway import Underway
 
 _log = logging.getLogger("rex.publisher")
 
@@ -28,8 +29,6 @@ _BATCH = 50
 _IDLE_S = 1.0
 """What is due within a second wakes the publisher; it looks by itself for the rest."""
 _PAUSE_S = 0.2
-_POSTPONE_S = 0.5
-"""How often an entry is postponed while its messages are published."""
 _NOT_SENT = (OperationalError, BatchPublishError, OSError, RexError)
 
 
@@ -37,7 +36,6 @@ class Outbox(Protocol):
     def plan(self, execution: str, generation: int) -> Plan | None: ...
     def moved_to(self, execution: str, generation: int, ids: Iterable[str]) -> dict[str, str]: ...
     def strike(self, ids: list[str]) -> None: ...
-    def postpone(self, sent: str) -> None: ...
     def due(self, limit: int) -> tuple[list[Outgoing], float | None]: ...
     def wait_for_nudge(self, timeout_s: float) -> None: ...
 
@@ -68,17 +66,23 @@ class CeleryOutlet:
     """Publishes entries of the outbox with Celery."""
 
     def __init__(
-        self, app: BatchingCelery, ledger: Outbox, here: Mapping[str, Callable[..., None]] | None = None
+        self,
+        app: BatchingCelery,
+        ledger: Outbox,
+        underway: Underway,
+        here: Mapping[str, Callable[..., None]] | None = None,
     ) -> None:
         """
         Args:
             app: by which messages go out.
             ledger: where entries are struck out.
+            underway: keeps others from what takes long.
             here: tasks of the coordinator that are carried out at once instead, by name. They strike themselves out, so
                 one that dies in the middle is sent as a message when its entry is due again.
         """
         self._app = app
         self._ledger = ledger
+        self._underway = underway
         self._here = here or {}
 
     def send(self, outgoing: list[Outgoing]) -> None:
@@ -135,31 +139,11 @@ class CeleryOutlet:
 
     def _publish_large(self, name: str, publish: Callable[[], None]) -> None:
         try:
-            with self._kept(name):
+            with self._underway.keeping(name):
                 publish()
             self._ledger.strike([name])
         except _NOT_SENT as error:
             _log.warning("cannot publish %s yet: %s", name, error)
-
-    @contextlib.contextmanager
-    def _kept(self, name: str) -> Iterator[None]:
-        """Nobody else takes the entry up during the block.
-
-        Messages that are sent twice delay those behind them, and with them the end of what is being sent, which would
-        then be taken up once more.
-        """
-        over = threading.Event()
-
-        def postpone() -> None:
-            while not over.wait(_POSTPONE_S):
-                with contextlib.suppress(RexError):
-                    self._ledger.postpone(name)
-
-        threading.Thread(target=postpone, name=f"keep-{name}", daemon=True).start()
-        try:
-            yield
-        finally:
-            over.set()
 
 
 class Publisher:

@@ -42,6 +42,7 @@ from workers.run import ActionRun, perform
 from workers.runner import Runner
 from workers.stages import StageWatch
 from workers.states import DeviceStates
+from workers.underway import Underway
 from workers.upkeep import Upkeep
 from workers.watchdog import Watchdog
 
@@ -132,8 +133,13 @@ class Node:
             patience_s=_PATIENCE_S,
             power_safe=self.settings.distributed.durability == "power",
         )
-        ledger.outlet = CeleryOutlet(self.app, ledger)
+        ledger.outlet = CeleryOutlet(self.app, ledger, self.underway)
         return ledger
+
+    @cached_property
+    def underway(self) -> Underway:
+        # the ledger's own outlet needs it: it is asked for later
+        return Underway(lambda entry: self.ledger.postpone(entry))  # noqa: PLW0108
 
     @cached_property
     def impatient_ledger(self) -> ValkeyLedger:
@@ -247,8 +253,8 @@ class Node:
 
     def _coordinate(self) -> None:
         # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
-        self.ledger.outlet = CeleryOutlet(self.app, self.ledger, here={CONCLUDE: self.executor.conclude})
-        publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger))
+        self.ledger.outlet = CeleryOutlet(self.app, self.ledger, self.underway, {CONCLUDE: self.executor.conclude})
+        publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger, self.underway))
         letters = letters_of(self.app, str(self.settings.broker_url))
         stages = StageWatch(
             self.ledger, letters, self._publish_again, lambda: place_with(self.executor.fleet()),

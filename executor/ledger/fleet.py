@@ -155,9 +155,13 @@ class FleetLedger(DeviceReading):
         if listed:
             self._call("strike", *listed)
 
-    def postpone(self, sent: str) -> None:
-        """The messages of this entry are still being published: nobody else needs to do it for 2 s from now."""
-        self._call("postpone", sent)
+    def postpone(self, entry: str) -> None:
+        """Somebody is at this entry: nobody else needs to begin it for 2 s from now.
+
+        Args:
+            entry: its name, or, for this very writing of it, the id that was sent.
+        """
+        self._call("postpone", entry)
 
     def wait_for_nudge(self, timeout_s: float) -> None:
         """Sleep until something is put into the outbox that is due within a second, at most `timeout_s` seconds."""

@@ -327,9 +327,19 @@ def test_what_is_still_being_published_is_postponed(ledger: AnyLedger) -> None:
     assert due_in_ms(ledger, "st:E1|0|0") <= 0
     ledger.postpone(item.id)
     assert 1500 < due_in_ms(ledger, "st:E1|0|0") <= 2000
+    make_due(ledger, "st:E1|0|0")
+    ledger.postpone("st:E1|0|0")
+    assert 1500 < due_in_ms(ledger, "st:E1|0|0") <= 2000
     ledger.strike([item.id])
     ledger.postpone(item.id)
+    ledger.postpone("st:E1|0|0")
     assert "st:E1|0|0" not in outbox(ledger)
+
+
+def test_postponing_brings_nothing_forward(ledger: AnyLedger) -> None:
+    ledger.submit("E1", {}, delay_s=9)
+    ledger.postpone("ex:E1")
+    assert due_in_ms(ledger, "ex:E1") > 8000
 
 
 def test_what_cannot_be_planned_is_given_up_after_some_times(ledger: AnyLedger) -> None:

@@ -280,12 +280,13 @@ class LedgerModel(RuleBasedStateMachine):
             del self.unstruck[chance % len(self.unstruck) :]
             self.twins.call("strike", some)
 
-    @rule(chance=CHANCE)
-    def postpone(self, chance: int) -> None:
+    @rule(chance=CHANCE, whatever=st.booleans())
+    def postpone(self, chance: int, whatever: bool) -> None:
         """Senders are at it for long, also with what was written again since."""
         self.collect()
         if self.unstruck:
-            self.twins.call("postpone", self.unstruck[chance % len(self.unstruck)])
+            sent = self.unstruck[chance % len(self.unstruck)]
+            self.twins.call("postpone", sent.partition("#")[0] if whatever else sent)
 
     @rule(chance=CHANCE, wrong=st.sampled_from([False, False, False, True]), right=st.booleans())
     def advance(self, chance: int, wrong: bool, right: bool) -> None:

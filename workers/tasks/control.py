@@ -12,12 +12,21 @@ from executor.resolution import ResolutionExecutor
 from executor.task_names import ADVANCE, BEGIN_ROLLBACK, CONCLUDE, EXECUTE_STRATEGY, PREVIEW_ROLLBACK
 from rollback.manager import RollbackManager
 from workers.crash import crash_point
+from workers.underway import Underway
 
 _log = logging.getLogger("rex.control")
 
 
-def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: Callable[[], RollbackManager]) -> None:
-    """Give `app` the tasks; what does the work is asked for when a message comes."""
+def register(
+    app: Celery,
+    executor: Callable[[], ResolutionExecutor],
+    rollback: Callable[[], RollbackManager],
+    underway: Callable[[], Underway],
+) -> None:
+    """Give `app` the tasks; what does the work is asked for when a message comes.
+
+    What may take long is kept from other coordinators meanwhile: they would find it in the outbox, under these names.
+    """
 
     @app.task(name=EXECUTE_STRATEGY, bind=True, shared=False)  # type: ignore[untyped-decorator]
     def execute_strategy(
@@ -25,7 +34,8 @@ def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: 
     ) -> None:
         # without a strategy it was submitted to the ledger; the execution's id is the task's either way
         document = None if strategy is None else {"strategy": strategy, "inputs": inputs, "context": context}
-        executor().execute_strategy(self.request.id, document)
+        with underway().keeping(f"ex:{self.request.id}"):
+            executor().execute_strategy(self.request.id, document)
 
     @app.task(name=ADVANCE, shared=False)  # type: ignore[untyped-decorator]
     def advance(execution: Any = None, generation: Any = None, stage: Any = None, *_: Any, **__: Any) -> None:
@@ -36,14 +46,16 @@ def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: 
     @app.task(name=CONCLUDE, shared=False)  # type: ignore[untyped-decorator]
     def conclude(execution: Any = None, *_: Any, **__: Any) -> None:
         _expect(is_execution_id(execution))
-        executor().conclude(execution)
+        with underway().keeping(f"con:{execution}"):
+            executor().conclude(execution)
 
     # bound, so that Celery enqueues it as an error callback instead of running it inside the failing worker
     @app.task(name=BEGIN_ROLLBACK, bind=True, shared=False)  # type: ignore[untyped-decorator]
     def begin(self: Task, execution: Any = None, *_: Any, **__: Any) -> None:  # noqa: ARG001
         _expect(is_execution_id(execution))
         crash_point("begin", execution)
-        rollback().rollback(execution)
+        with underway().keeping(f"rb:{execution}"):
+            rollback().rollback(execution)
 
     @app.task(name=PREVIEW_ROLLBACK, shared=False)  # type: ignore[untyped-decorator]
     def preview(
@@ -51,7 +63,8 @@ def register(app: Celery, executor: Callable[[], ResolutionExecutor], rollback: 
     ) -> None:
         sound = is_execution_id(execution) and isinstance(request, dict) and is_execution_id(key)
         _expect(sound and _is_count(asked_ms))
-        rollback().preview(execution, request, key, asked_ms)
+        with underway().keeping(f"ask:{key}"):
+            rollback().preview(execution, request, key, asked_ms)
 
 
 def _expect(sound: bool) -> None:

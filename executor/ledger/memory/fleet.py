@@ -281,13 +281,13 @@ class MemoryFleet(MemoryDevices):
                 if name in self._store.outbox and self._store.outbox[name].number == int(number):
                     del self._store.outbox[name]
 
-    def postpone(self, sent: str) -> None:
-        """The messages of this entry are still being published: nobody else needs to do it for 2 s from now."""
+    def postpone(self, entry: str) -> None:
+        """Somebody is at this entry: nobody else needs to begin it for 2 s from now."""
         with self._changed:
-            name, _, number = sent.rpartition("#")
-            entry = self._store.outbox.get(name)
-            if entry is not None and entry.number == int(number):
-                entry.due = self._store.clock() + RESEND_MS
+            name, _, number = entry.partition("#")
+            found = self._store.outbox.get(name)
+            if found is not None and number in ("", str(found.number)):
+                found.due = max(found.due, self._store.clock() + RESEND_MS)
 
     def wait_for_nudge(self, timeout_s: float) -> None:
         """Sleep until something is put into the outbox that is due within a second, at most `timeout_s` seconds."""

@@ -121,7 +121,7 @@ def test_only_recent_attempts_count_for_the_rate() -> None:
 def test_a_measurement_is_told_once(tmp_path: Path) -> None:
     """With the number by which a stale one is known, and with types that could not be loaded."""
     tally = Tally()
-    gauge = Gauge(tmp_path, tally)
+    gauge = Gauge(tmp_path / "not" / "there yet", tally)
     assert gauge.fresh(0.0) is None
     tally.count(succeeded=False)
     gauge.cannot_load("python", "ImportError: x")

@@ -12,6 +12,7 @@ from config.queues import device_queue
 from executor.ledger.memory import MemoryLedger
 from executor.model.execution import Move, Outgoing
 from workers.publisher import LARGE_STAGE, BatchingCelery, CeleryOutlet
+from workers.underway import Underway
 
 
 @pytest.mark.parametrize("moved", [True, False])
@@ -29,7 +30,7 @@ def test_a_stage_goes_to_where_its_actions_are(moved: bool) -> None:
     (entry,) = [text for name, text in zip(outgoing[::2], outgoing[1::2], strict=True) if name.startswith("st:")]
     app = BatchingCelery(broker="memory://", backend="cache+memory://")
     app.conf.task_create_missing_queues = True
-    CeleryOutlet(app, ledger).send([Outgoing("st:E1|0|0#1", json.loads(entry))])
+    CeleryOutlet(app, ledger, Underway(ledger.postpone)).send([Outgoing("st:E1|0|0#1", json.loads(entry))])
     with app.connection_for_read() as connection:
         # what is counted is taken out: every broker in memory of one process is the same
         counts = {name: connection.SimpleQueue(device_queue(name)).clear() for name in ("edge-1", "edge-2")}
@@ -38,7 +39,7 @@ def test_a_stage_goes_to_where_its_actions_are(moved: bool) -> None:
 
 def test_a_stage_that_takes_long_to_publish_is_published_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its entry is postponed from before its messages are made until the last has gone out."""
-    monkeypatch.setattr("workers.publisher._POSTPONE_S", 0.001)
+    monkeypatch.setattr("workers.underway._POSTPONE_S", 0.001)
     ledger = MemoryLedger()
     postponed = threading.Semaphore(0)
 
@@ -56,7 +57,7 @@ def test_a_stage_that_takes_long_to_publish_is_published_once(monkeypatch: pytes
     make_due(ledger, "st:E1|0|0")
     app = Slow(broker="memory://", backend="cache+memory://")
     app.conf.task_create_missing_queues = True
-    CeleryOutlet(app, ledger).send(ledger.due(9)[0])
+    CeleryOutlet(app, ledger, Underway(ledger.postpone)).send(ledger.due(9)[0])
     wait_until(lambda: outbox(ledger) == [], description="all messages have gone out")
     with app.connection_for_read() as connection:
         assert connection.SimpleQueue(device_queue("edge-1")).clear() == count
