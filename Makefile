@@ -1,7 +1,7 @@
 # Everything that a person or the continuous integration runs. Needs make and Python >= 3.11, nothing else.
 
 PYTHON ?= python3
-PROCESSES ?= 2
+PROCESSES ?= 3
 ARGS ?=
 CASES ?= 2000
 ROUNDS ?= 20
@@ -14,11 +14,11 @@ INSTALLED := $(VENV)/.installed
 UV := uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-rabbitmq chaos check check-style check-types check-imports check-compose check-docs bench lock clean
+.PHONY: help install demo test test-thorough test-rabbitmq chaos check check-style check-types check-imports check-compose check-docs bench lock clean
 .NOTPARALLEL:
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Create .venv and install what the lock file says
 
@@ -42,6 +42,9 @@ demo: $(INSTALLED) ## Recover a real service, and take back a recovery that fail
 
 test: $(INSTALLED) ## Run the tests (ARGS='-k name' for some of them)
 	@$(BIN)/python -m pytest -n $(PROCESSES) $(ARGS)
+
+test-thorough: $(INSTALLED) ## Run the tests that take long: storms, kills at every step, planted bugs
+	@$(BIN)/python -m pytest -n $(PROCESSES) -m 'thorough and not long' $(ARGS)
 
 test-rabbitmq: $(INSTALLED) ## Run the tests of clusters with their messages on RabbitMQ, all of them
 	@$(BIN)/python -m pytest -n $(PROCESSES) -m rabbitmq $(ARGS)

@@ -9,10 +9,11 @@ from support.trial import long_run
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave what is marked `long` to `make chaos` and `make test-rabbitmq`, and to whoever asks for a mark (-m)."""
+    """What is marked `long` or `thorough` is left to the targets of the Makefile, and to whoever asks for it (-m, -k)."""
     if long_run() or config.option.markexpr:
         return
-    left = [item for item in items if item.get_closest_marker("long")]
+    marks = ("long",) if config.option.keyword else ("long", "thorough")
+    left = [item for item in items if any(item.get_closest_marker(mark) for mark in marks)]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
 

@@ -213,6 +213,7 @@ def test_it_completes(cases: Cases, name: str) -> None:
 
 
 @each_runbook
+@pytest.mark.thorough
 def test_asked_again_at_every_step(cases: Cases, name: str) -> None:
     """A change is done and answered 503: it is asked for again, and not done again."""
     for step in mutating(name):
@@ -251,6 +252,7 @@ def test_answer_lost_at_every_step(cases: Cases, name: str) -> None:
 
 
 @each_runbook
+@pytest.mark.thorough
 def test_nobody_knows_at_every_step(cases: Cases, name: str) -> None:
     """Ways back for what completed only: what was done unheard is listed, and all that cannot be undone without it."""
     for step in posts(name):

@@ -127,6 +127,7 @@ def test_a_device_that_comes_in_time_is_used(cluster: Cluster) -> None:
     assert cluster.result(second)["actions"]["w"]["device"] == "late"
 
 
+@pytest.mark.thorough
 def test_two_hundred_executions_at_once(cluster: Cluster) -> None:
     cluster.coordinator()
     for device in ("edge-1", "edge-2", "edge-3"):

@@ -18,6 +18,7 @@ from support.waiting import wait_until
 
 
 @pytest.mark.cluster
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("bug", "found"),
     [
@@ -73,6 +74,7 @@ def freeze_and_wake(folder: Path, **environment: str) -> list[str]:
 
 
 @pytest.mark.cluster
+@pytest.mark.thorough
 def test_an_accepted_stale_token_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The answer of a frozen worker that wakes up ends the action of the one that has taken it over."""
     for number in range(6):
@@ -85,6 +87,7 @@ def test_an_accepted_stale_token_is_found(tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.cluster
+@pytest.mark.thorough
 def test_a_refused_stale_token_is_not_taken_for_a_bug(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same, without the bug."""
     folder = tmp_path_factory.mktemp("z")

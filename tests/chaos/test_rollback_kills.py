@@ -11,7 +11,7 @@ from support.cluster import Cluster, action, redis_first, strategy
 from support.trees import described
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster, redis_first]
+pytestmark = [pytest.mark.cluster, pytest.mark.thorough, redis_first]
 
 Json = dict[str, Any]
 

@@ -21,7 +21,7 @@ from executor import ResolutionClient, Unreachable
 from executor.ledger.valkey import ValkeyLedger
 from workers.keeper import START_GRACE_S
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.cluster, pytest.mark.thorough, pytest.mark.timeout(0)]
 
 EXECUTIONS = 12
 

@@ -30,7 +30,7 @@ from executor.model.execution import FINAL, TERMINAL, Claimed, Ended, Move
 from executor.model.plan import Plan, Step
 from executor.model.rollback import Choices, RollbackRequest
 
-EXAMPLES = int(os.environ.get("REX_MODEL_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("REX_MODEL_EXAMPLES", "40"))
 PHASES = (Phase.generate, *((Phase.shrink,) if "REX_MODEL_SHRINKS" in os.environ else ()))
 HOLDERS = st.sampled_from(["w1", "w2", "w3"])
 DEVICES = st.sampled_from(["edge-1", "edge-2"])
@@ -406,14 +406,15 @@ class LedgerModel(RuleBasedStateMachine):
         self.rules_of_the_house.check()
 
 
-@pytest.mark.timeout(120 + 3 * EXAMPLES)
-def test_both_ledgers_are_one_protocol(valkey: Server) -> None:
+@pytest.mark.timeout(120 + 9 * EXAMPLES)
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(3 * EXAMPLES, marks=pytest.mark.thorough)])
+def test_both_ledgers_are_one_protocol(valkey: Server, examples: int) -> None:
     """Whatever is done, and in whatever order."""
     make: Callable[[], RuleBasedStateMachine] = lambda: LedgerModel(valkey)  # noqa: E731 - hypothesis calls it
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=examples,
             stateful_step_count=int(os.environ.get("REX_MODEL_STEPS", "40")),
             deadline=None,
             database=None,

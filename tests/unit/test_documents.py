@@ -192,7 +192,7 @@ def test_data_from_a_message_is_bounded_too() -> None:
     assert load_data({"a": 1}, "m").position(("a",)) == (0, 0)
     loop: dict[str, object] = {}
     loop["a"] = loop
-    shared = [0] * 1000
+    shared = ["x" * 1000] * 1000
     for bad, said in [
         (loop, "nested deeper"),
         ({1: 2}, "the key 1 is not text"),

@@ -125,7 +125,7 @@ def test_something_begins_after_a_cancellation(failed: Seen) -> None:
 
 def test_how_long_a_takeover_took(failed: Seen) -> None:
     """From the fault to the next start, or to the decision; nothing where it had ended before."""
-    held = Held("worker killed", 1500, "x", 0, "a0", alone=False, idempotent=False)
+    held = Held("worker killed", 1500, "w1", "x", 0, "a0", alone=False, idempotent=False)
     assert taken_over_after(held, list(failed.events)) == 0.5
     assert taken_over_after(replace(held, at_ms=3500), list(failed.events)) is None
     assert taken_over_after(replace(held, action="a1", at_ms=4500), list(failed.events)) == 0.5

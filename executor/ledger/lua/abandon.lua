@@ -1,7 +1,7 @@
 -- Nobody serves the devices of actions that could run. ARGV: term, E, G, wait in ms or nothing, then A, error, ...
--- Answers for each: waiting (said once in an event), failed when the wait is over, or noop. Without a wait they wait on, and
--- one that comes later is counted from now: their device still lives. A rollback waits as long as it
--- may take at all (overdue.lua).
+-- Answers for each: waiting (said once in an event), failed when the wait is over, or noop. Without a wait they wait
+-- on, and one that comes later is counted from now: their device still lives. A rollback waits as long as it may take
+-- at all (overdue.lua).
 local E, G, wait = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if deposed(ARGV[1]) then return answer('deposed') end
 local x = load(E)

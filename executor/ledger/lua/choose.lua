@@ -1,5 +1,5 @@
--- A person has chosen. ARGV: E, choices, their key, who, sends (1: what follows; else it is due at once), turn of the offer.
--- Answers ok, unknown, or refused with why: the state, "chosen", "late", or "another" offer.
+-- A person has chosen. ARGV: E, choices, their key, who, sends (1: what follows; else it is due at once), turn of the
+-- offer. Answers ok, unknown, or refused with why: the state, "chosen", "late", or "another" offer.
 SENDS = ARGV[5] == '1'
 local E = ARGV[1]
 local x = load(E)

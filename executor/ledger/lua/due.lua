@@ -1,5 +1,6 @@
--- What is due in the outbox. ARGV: limit. Moved 2 s on, so that a sender that dies is replaced (one that is at it for longer
--- postpones it). A reached delay makes its action claimable: nothing else does. Answers the ms until the next entry, or -1.
+-- What is due in the outbox. ARGV: limit. Moved 2 s on, so that a sender that dies is replaced (one that is at it for
+-- longer postpones it). A reached delay makes its action claimable: nothing else does. Answers the ms until the next
+-- entry, or -1.
 local ids = redis.call('ZRANGEBYSCORE', key('ob'), '-inf', NOW, 'LIMIT', 0, tonumber(ARGV[1]))
 for _, id in ipairs(ids) do
   local number, entry = string.match(redis.call('HGET', key('ob', 'd'), id) or '', '^(%d+)#(.*)$')

@@ -1,7 +1,7 @@
--- What a device was to do that is lost, or drained, goes to another one. ARGV: term, E, G, from, to, reason, error of the
--- lost device or '', messages: JSON lists of actions, of which each moves as a whole or not at all.
--- Never begun: where the device was our choice. Begun: only what may run again, or what the other device reaches too.
--- Answers the actions that were moved; one entry of the outbox publishes their messages again.
+-- What a device was to do that is lost, or drained, goes to another one. ARGV: term, E, G, from, to, reason, error of
+-- the lost device or '', messages: JSON lists of actions, of which each moves as a whole or not at all. Never begun:
+-- where the device was our choice. Begun: only what may run again, or what the other device reaches too. Answers the
+-- actions that were moved; one entry of the outbox publishes their messages again.
 local E, G, from, to, reason, error = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if deposed(ARGV[1]) then return answer('deposed') end
 local x = load(E)

@@ -1,4 +1,5 @@
--- Leases of living workers whose deadline passed long ago. ARGV: how long, in ms. Answers holder, lease, holder, lease, ...
+-- Leases of living workers whose deadline passed long ago. ARGV: how long, in ms. Answers holder, lease, holder, lease,
+-- ...
 local found = {}
 for _, I in ipairs(redis.call('HKEYS', key('W'))) do
   for _, held in ipairs(redis.call('SMEMBERS', key('L', I))) do

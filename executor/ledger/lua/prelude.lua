@@ -146,8 +146,8 @@ end
 -- The action that a step belongs to, where that runs on several devices (ID@DEVICE); nil of every other step.
 local function fan_out_of(A) return string.find(A, '@', 1, true) and string.match(A, '^([^@]+)@') end
 
--- What is kept of the fan-outs of a generation, by id: the list of its steps; how many of them neither succeeded nor were
--- skipped (missed), and how many failures of it were borne (failed).
+-- What is kept of the fan-outs of a generation, by id: the list of its steps; how many of them neither succeeded nor
+-- were skipped (missed), and how many failures of it were borne (failed).
 local function keep_fan_outs(E, G, first)
   local found = {}
   for i = first, #ARGV, 3 do

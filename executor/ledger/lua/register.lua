@@ -1,7 +1,7 @@
 -- needs the prelude of the fleet
--- A worker announces itself, before it consumes. ARGV: incarnation, announcement, protocol, coordinates (1 or 0), store,
--- host, device, ... Answers ok; fenced; protocol with the number of the cluster; or taken with the device, the host of
--- its owner, the worker that serves it, and when that was last heard.
+-- A worker announces itself, before it consumes. ARGV: incarnation, announcement, protocol, coordinates (1 or 0),
+-- store, host, device, ... Answers ok; fenced; protocol with the number of the cluster; or taken with the device, the
+-- host of its owner, the worker that serves it, and when that was last heard.
 local I, protocol, store, host = ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6]
 if redis.call('ZSCORE', key('fenced'), I) then return answer('fenced') end
 -- the coordinator that came last says what the cluster speaks; where nobody lives it may be anything

@@ -1,5 +1,5 @@
--- A person wants an execution taken back that has ended. ARGV: E, request, its key, who, sends (1: what follows; else it
--- is due at once). Answers ok, unknown, or refused with the state, or with "still at it".
+-- A person wants an execution taken back that has ended. ARGV: E, request, its key, who, sends (1: what follows; else
+-- it is due at once). Answers ok, unknown, or refused with the state, or with "still at it".
 SENDS = ARGV[5] == '1'
 local E = ARGV[1]
 local x = load(E)

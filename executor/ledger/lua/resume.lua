@@ -1,6 +1,6 @@
--- A person lets an execution go on that was to be taken back. ARGV: E, what was chosen, timeout in ms, who, turn for which
--- that was planned, then the actions of its stage that run (again). What was broken off, and may not run twice, is asked
--- for first; what had begun where it was moved stays there, with all that is known of it.
+-- A person lets an execution go on that was to be taken back. ARGV: E, what was chosen, timeout in ms, who, turn for
+-- which that was planned, then the actions of its stage that run (again). What was broken off, and may not run twice,
+-- is asked for first; what had begun where it was moved stays there, with all that is known of it.
 local E = ARGV[1]
 local x = load(E)
 -- after an earlier way back the stage is one of that

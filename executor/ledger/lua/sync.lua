@@ -1,6 +1,7 @@
 -- These devices are to have this document. ARGV: id of the synchronisation, execution as JSON (or null), document, its
--- digest, devices as JSON, then the devices. Those that have other content get it as a new version: one above the highest
--- that any of them has. Equal documents are kept once. Answers the version, then for each device version, acknowledged, at.
+-- digest, devices as JSON, then the devices. Those that have other content get it as a new version: one above the
+-- highest that any of them has. Equal documents are kept once. Answers the version, then for each device version,
+-- acknowledged, at.
 local id, digest = ARGV[1], ARGV[4]
 local highest, before, changes = 0, {}, false
 for i = 6, #ARGV do

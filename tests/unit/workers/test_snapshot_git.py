@@ -159,6 +159,7 @@ def test_an_index_that_was_destroyed_is_put_back(bench: Bench, work: Work) -> No
     assert work.seen() == before
 
 
+@pytest.mark.thorough
 def test_a_restore_killed_anywhere_and_called_again_is_exact(bench: Bench, work: Work) -> None:
     """SIGKILL at each of its steps."""
     before = work.seen()
