@@ -1,5 +1,6 @@
 """How Celery is set up: the settings that were measured together, and nothing by chance."""
 
+import socket
 from typing import Any
 
 from config.queues import CONTROL
@@ -10,6 +11,10 @@ _DAY_S = 24 * _HOUR_S
 
 HEARTBEAT_S = 3
 """RabbitMQ gives the messages of a host that has vanished to another after about twice this time."""
+
+
+VANISHED_S = 20
+"""A Redis server that has acknowledged nothing for so long is gone; connections to it end."""
 
 
 def transport_options(owner: str) -> dict[str, Any]:
@@ -32,7 +37,15 @@ def transport_options(owner: str) -> dict[str, Any]:
         "unacked_mutex_key": f"unacked_mutex:{owner}",
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
+        # a server whose host has vanished says nothing: who waits for its answer must find out before TCP gives up
+        "socket_connect_timeout": 5,
         "socket_keepalive": True,
+        "socket_keepalive_options": {
+            socket.TCP_KEEPIDLE: 5,
+            socket.TCP_KEEPINTVL: 3,
+            socket.TCP_KEEPCNT: 5,
+            socket.TCP_USER_TIMEOUT: VANISHED_S * 1000,
+        },
         "health_check_interval": 10,
     }
 

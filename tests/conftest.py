@@ -9,7 +9,7 @@ from support.trial import long_run
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked `long` or `thorough` is left to the targets of the Makefile, and to whoever asks for it (-m, -k)."""
+    """Leave what is marked `long` or `thorough` to the Makefile's targets, and to whoever asks for it (-m, -k)."""
     if long_run() or config.option.markexpr:
         return
     marks = ("long",) if config.option.keyword else ("long", "thorough")

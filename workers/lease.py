@@ -66,6 +66,7 @@ class Leases:
         renewal_s: float,
         silence_s: float,
         on_fenced: Callable[[], None],
+        on_forgotten: Callable[[], None] = lambda: None,
         on_news: Callable[[int], None] = lambda _: None,
         vitals: Callable[[float], Vitals | None] = lambda _: None,
     ) -> None:
@@ -76,6 +77,7 @@ class Leases:
             renewal_s: how often.
             silence_s: after so long without, others take it for dead.
             on_fenced: called when they have.
+            on_forgotten: called when the ledger knows of no announcement of this worker.
             on_news: called with what the ledger says of new documents.
             vitals: what is to be told with the next renewal, if anything; given how long the last one took.
         """
@@ -84,6 +86,7 @@ class Leases:
         self._renewal_s = renewal_s
         self._young_s = silence_s * 0.6
         self._on_fenced = on_fenced
+        self._on_forgotten = on_forgotten
         self._on_news = on_news
         self._vitals = vitals
         self._answer_s = 0.0
@@ -156,6 +159,8 @@ class Leases:
             self._on_fenced()
             return
         self._renewed_at = began
+        if not renewed.announced:
+            self._on_forgotten()
         self._on_news(renewed.news)
         for token in renewed.stopped:
             if token in holds:

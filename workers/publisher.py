@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ _BATCH = 50
 _IDLE_S = 1.0
 """What is due within a second wakes the publisher; it looks by itself for the rest."""
 _PAUSE_S = 0.2
+_STRIKE_S = 0.5
 _NOT_SENT = (OperationalError, BatchPublishError, OSError, RexError)
 
 
@@ -87,8 +89,13 @@ class CeleryOutlet:
 
     def send(self, outgoing: list[Outgoing]) -> None:
         """Publish; what the broker does not take stays in the outbox, and is due again in 2 s."""
-        sent = []
+        sent: list[str] = []
+        struck = time.monotonic()
         for item in outgoing:
+            if time.monotonic() - struck > _STRIKE_S:
+                # of many, the first would be due again before the last has gone out
+                self._ledger.strike(sent)
+                sent, struck = [], time.monotonic()
             crash_point("pre-send", item.id.partition(":")[0])
             try:
                 if self._publish(item):
@@ -144,6 +151,9 @@ class CeleryOutlet:
             self._ledger.strike([name])
         except _NOT_SENT as error:
             _log.warning("cannot publish %s yet: %s", name, error)
+        except Exception:  # noqa: BLE001
+            # a thread has nobody else to tell; the entry is due again
+            _log.exception("cannot publish %s", name)
 
 
 class Publisher:

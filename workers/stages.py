@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,6 +23,8 @@ CLAIMABLE_S = 10.0
 GRACE_S = 0.9
 """A device without a worker is given so long before what has not begun there is moved: its keeper may start one again.
 What was broken off there goes elsewhere at once."""
+_BUDGET_S = 0.5
+"""One look takes no longer: meanwhile nobody watches whether workers live. What it leaves out comes first next time."""
 _LOOK_AGAIN_S = 0.005
 """A stage that was looked at closely is left alone for so long per action: a wide one costs more."""
 
@@ -120,7 +123,9 @@ class StageWatch:
         stages = self._ledger.open_stages()
         self._known = {name: known for name, known in self._known.items() if name in stages}
         suspects: dict[str, list[str]] = {}
-        for execution, opened in stages.items():
+        for execution, opened in sorted(stages.items(), key=lambda item: self._looked_at(item[0])):
+            if time.monotonic() - now > _BUDGET_S:
+                break
             known = self._remember(execution, opened)
             if known is None or (now < known.look_at and known.devices.isdisjoint(lost)):
                 continue
@@ -137,6 +142,11 @@ class StageWatch:
         for number, stage in enumerate(plan.stages if plan is not None else ()):
             if action in stage.steps:
                 self._publish_again(execution, generation, number, [action])
+
+    def _looked_at(self, execution: str) -> float:
+        """When a stage was looked at last, or could be again; one that is new comes before all others."""
+        known = self._known.get(execution)
+        return 0.0 if known is None else known.look_at
 
     def _remember(self, execution: str, opened: OpenStage) -> _Known | None:
         known = self._known.get(execution)
@@ -164,7 +174,8 @@ class StageWatch:
             if any(one.loss.young for one in stranded):
                 known.look_at = now
             self._rescue(execution, generation, stranded)
-            ready = [name for name in ready if name not in {one.actions[0] for one in stranded}]
+            heads = {one.actions[0] for one in stranded}
+            ready = [name for name in ready if name not in heads]
         if noted := [name for name in ready if "unserved" in rows[name]]:
             self._ledger.served(execution, generation, noted)
         since = {name: int(rows[name].get("since", known.opened.opened_ms)) for name in ready}
@@ -200,17 +211,20 @@ class StageWatch:
         """Publish again what stands neither in its queue nor in anybody's hands; each queue is read once for all."""
         sought: dict[Sought, tuple[str, tuple[str, ...]]] = {}
         for execution, old in suspects.items():
-            known = self._known[execution]
+            known, claimable = self._known[execution], set(old)
             generation, number = known.opened.generation, known.opened.number
             for message in known.stage.messages:
-                if next_one := next((name for name in message if name in old), None):
+                if next_one := next((name for name in message if name in claimable), None):
                     # it is named by its first action, also when that is done and a later one is waited for
                     ids = frozenset(message_id(execution, generation, number, name) for name in message)
                     sought[Sought(device_queue(known.where[next_one]), ids)] = (execution, message)
-        found = [sought[one] for one in self._messages.lost(sought, self._ledger.counters())]
+        lost_of: defaultdict[str, set[str]] = defaultdict(set)
+        for one in self._messages.lost(sought, self._ledger.counters()):
+            execution, message = sought[one]
+            lost_of[execution].update(message)
         for execution, old in suspects.items():
             generation, number = self._known[execution].opened.generation, self._known[execution].opened.number
-            lost = {name for of, message in found if of == execution for name in message}
+            lost = lost_of[execution]
             # the clocks of those that only wait their turn start anew as well: the next look is due in a while
             still = [name for name in self._ledger.touch(execution, generation, old, term=self._term) if name in lost]
             if still:

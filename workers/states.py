@@ -85,13 +85,26 @@ class DeviceStates:
         with self._changed:
             wanted = self._wanted
         try:
-            for device, known in self._ledger.known(self._devices).items():
-                if known.version and not (known.current and self._held.get(device) == (known.version, known.at_ms)):
-                    self._take(device)
-        except (RexError, OSError, ValueError) as error:
-            _log.warning("the document of a device cannot be taken over yet: %s", error)
+            new = [
+                device
+                for device, known in self._ledger.known(self._devices).items()
+                if known.version and not (known.current and self._held.get(device) == (known.version, known.at_ms))
+            ]
+        except RexError as error:
+            _log.warning("cannot ask for new documents: %s", error)
+            return False
+        tried = [self._taken(device) for device in new]  # each, whatever becomes of the others
+        if not all(tried):
             return False
         self._news = wanted
+        return True
+
+    def _taken(self, device: str) -> bool:
+        try:
+            self._take(device)
+        except (RexError, OSError, ValueError) as error:
+            _log.warning("the document of %s cannot be taken over yet: %s", device, error)
+            return False
         return True
 
     def _take(self, device: str) -> None:

@@ -1,13 +1,18 @@
 """What of the outbox this process is at: it is postponed, so that nobody else begins it besides."""
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 from executor.model.errors import RexError
 
+_log = logging.getLogger("rex.underway")
+
 _POSTPONE_S = 0.5
+_LONGEST_S = 600.0
+"""What takes longer hangs: others may try."""
 
 
 class Underway:
@@ -50,9 +55,13 @@ class Underway:
             # most are through before their first postponement
             time.sleep(_POSTPONE_S)
             with self._changed:
-                ripe = time.monotonic() - _POSTPONE_S
-                entries = [entry for entry, since in self._begun.values() if since <= ripe]
+                now = time.monotonic()
+                entries = [one for one, since in self._begun.values() if _POSTPONE_S <= now - since <= _LONGEST_S]
             for entry in entries:
-                # a ledger that is away cannot give it to others either
-                with contextlib.suppress(RexError):
+                try:
                     self._postpone(entry)
+                except RexError:
+                    pass  # a ledger that is away cannot give it to others either
+                except Exception:  # noqa: BLE001
+                    # the thread goes on: nobody would begin another
+                    _log.exception("cannot postpone %s", entry)

@@ -23,7 +23,8 @@ from executor.catalogue import InstalledCatalogue
 from executor.distribution.failover import place_with
 from executor.engine import ExecutionEngine
 from executor.ledger.valkey import ValkeyLedger
-from executor.model.errors import NO_DEVICE, AccessRefused, ActionError, LedgerTrouble, Unreachable
+from executor.model.device import Announcement
+from executor.model.errors import NO_DEVICE, AccessRefused, ActionError, JoinRefused, LedgerTrouble, Unreachable
 from executor.model.execution import Claimed
 from executor.ports import Holding
 from executor.resolution import ResolutionExecutor
@@ -124,6 +125,7 @@ class Node:
         self.leaving = Leaving(self._retreat)
         self._parts: list[Part] = []
         self._states: DeviceStates | None = None
+        self._announced: Announcement | None = None
 
     @cached_property
     def ledger(self) -> ValkeyLedger:
@@ -169,6 +171,7 @@ class Node:
             renewal_s=distributed.lease_renewal.total_seconds(),
             silence_s=distributed.lease_silence.total_seconds(),
             on_fenced=_end_now,
+            on_forgotten=self._announce_again,
             on_news=self._notice,
             vitals=self.gauge.fresh,
         )
@@ -224,6 +227,7 @@ class Node:
             self._warm_up()
         self._begin(Presence(str(self.settings.ledger_url), self.incarnation))
         join(self.ledger, self.incarnation, announced)
+        self._announced = announced
         self._begin(self.gauge)
         beat = os.environ.get("REX_BEAT_FD")
         self.leases.start(int(beat) if beat else None)
@@ -253,7 +257,11 @@ class Node:
 
     def _coordinate(self) -> None:
         # an execution whose last stage has ended is concluded by whoever saw it, without a message of its own
-        self.ledger.outlet = CeleryOutlet(self.app, self.ledger, self.underway, {CONCLUDE: self.executor.conclude})
+        def conclude(execution: str) -> None:
+            with self.underway.keeping(f"con:{execution}"):
+                self.executor.conclude(execution)
+
+        self.ledger.outlet = CeleryOutlet(self.app, self.ledger, self.underway, {CONCLUDE: conclude})
         publisher = Publisher(self.ledger, CeleryOutlet(self.app, self.ledger, self.underway))
         letters = letters_of(self.app, str(self.settings.broker_url))
         stages = StageWatch(
@@ -290,6 +298,17 @@ class Node:
         self.leases.stop()
         with contextlib.suppress(LedgerTrouble):  # away, or full: the watchdog sees to what is left
             self.impatient_ledger.leave(self.incarnation)
+
+    def _announce_again(self) -> None:
+        """A server that lost its last moments, or comes back empty, gives work to nobody whom it does not know."""
+        if self._announced is None or self.leaving.begun:
+            return
+        _log.warning("the ledger does not know %s any more; announcing it again", self.incarnation)
+        try:
+            self.impatient_ledger.register(self.incarnation, self._announced)
+        except JoinRefused as error:
+            _log.error("it is refused: %s", error)
+            _end_now()
 
     def _notice(self, news: int) -> None:
         if self._states is not None:

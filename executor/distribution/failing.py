@@ -46,18 +46,21 @@ def fates_of(stage: Stage, steps: Mapping[str, Step], rows: Rows, failed: str, p
         status = rows.get(name, {}).get("status", "ready")
         if device != failed or status in FINAL or name in found:
             continue
-        found[name] = _running(steps[name], place) if status == "running" else _waits(steps[name], nobody.get(name, ""))
+        if status == "running":
+            found[name] = _running(steps[name], failed, place)
+        else:
+            found[name] = _waits(steps[name], failed, nobody.get(name, ""))
     return {name: found[name] for name in stage.steps if name in found}
 
 
-def _waits(step: Step, nobody: str) -> Fate:
+def _waits(step: Step, device: str, nobody: str) -> Fate:
     if nobody:
-        return Fate("waits", step.device, f"no other device takes it: {nobody}")
+        return Fate("waits", device, f"no other device takes it: {nobody}")
     why = "it comes after what waits, and is looked at then" if step.movable else "it is bound to its device"
-    return Fate("waits", step.device, f"{why}; up to distributed.device_wait")
+    return Fate("waits", device, f"{why}; up to distributed.device_wait")
 
 
-def _running(step: Step, place: Place) -> Fate:
+def _running(step: Step, device: str, place: Place) -> Fate:
     """It is taken from its holder when that is surely gone; what may run twice at once."""
     if may_move([step], begun=True):
         try:
@@ -67,5 +70,5 @@ def _running(step: Step, place: Place) -> Fate:
         else:
             return Fate("probed", to, f"it was running; {to}: {why}")
     if step.idempotent:
-        return Fate("probed", step.device, "it was running and may run twice: it goes on when its device is back")
-    return Fate("listed", step.device, "it was running, may not run twice, and only its device can tell")
+        return Fate("probed", device, "it was running and may run twice: it goes on when its device is back")
+    return Fate("listed", device, "it was running, may not run twice, and only its device can tell")

@@ -5,7 +5,9 @@ Pure but for `fail_over`, which does what was decided. The ledger decides once m
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Protocol
 
 from executor.model.errors import NO_DEVICE, ActionError, NoDevice
@@ -173,19 +175,21 @@ def decide(stranded: Iterable[Stranded], steps: Mapping[str, Step], place: Place
     moves: defaultdict[tuple[str, str], list[Stranded]] = defaultdict(list)
     reasons: dict[tuple[str, str], str] = {}
     decided = Failover()
-    for one in stranded:
-        if not one.next and not moves:
-            break  # the head of the sequence stays, and so does the rest
+    found = list(stranded)
+    followers = [one for one in found if not one.next]
+    for one in found:
+        if not one.next:
+            continue  # it goes with the head of its sequence, or is looked at when its turn has come
         listed = [steps[name] for name in one.actions]
         if not may_move(listed, begun=one.begun):
             _wait(decided, one)
-        elif one.begun or not one.loss.young or not one.next:
+        elif one.begun or not one.loss.young:
             try:
-                to, why = place(listed)
+                with_it, to, why = _placed_together(one, followers, steps, place)
             except NoDevice as error:
                 _wait(decided, one, str(error))
                 continue
-            moves[one.device, to].append(one)
+            moves[one.device, to] += with_it
             reasons.setdefault((one.device, to), f"{one.loss.reason}; {to}: {why}")
     for (lost, to), those in moves.items():
         messages = tuple(one.actions for one in those)
@@ -193,6 +197,30 @@ def decide(stranded: Iterable[Stranded], steps: Mapping[str, Step], place: Place
             Move(lost, to, messages, reasons[lost, to], those[0].loss.reason if those[0].loss.dead else "")
         )
     return decided
+
+
+def _placed_together(
+    head: Stranded, followers: Iterable[Stranded], steps: Mapping[str, Step], place: Place
+) -> tuple[list[Stranded], str, str]:
+    """The head with what follows it on the lost device where one device takes all of it, else the head alone.
+
+    The ledger moves what has not had its turn only along with what comes before it, to the same device.
+
+    Raises:
+        NoDevice: none takes the head.
+    """
+    along = [
+        one
+        for one in takewhile(lambda one: one.device == head.device, followers)
+        if may_move([steps[name] for name in one.actions], begun=one.begun)
+    ]
+    if along:
+        with suppress(NoDevice):
+            together = [head, *along]
+            to, why = place([steps[name] for one in together for name in one.actions])
+            return together, to, why
+    to, why = place([steps[name] for name in head.actions])
+    return [head], to, why
 
 
 def may_move(steps: Sequence[Step], *, begun: bool) -> bool:

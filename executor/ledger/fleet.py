@@ -60,7 +60,7 @@ class FleetLedger(DeviceReading):
         """
         flat = [part for c in running for part in (c.execution, c.generation, c.step.id, c.token)]
         got = self._call("renew", incarnation, vitals_text(vitals), *flat)
-        return None if got[0] == "fenced" else Renewed(frozenset(got[1]), int(got[2]))
+        return None if got[0] == "fenced" else Renewed(frozenset(got[1]), int(got[2]), bool(int(got[3])))
 
     def retreat(self, incarnation: str) -> None:
         """This worker is about to leave: nothing is given to it any more; what it runs it finishes."""

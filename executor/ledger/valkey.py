@@ -1,6 +1,7 @@
 """The ledger on Valkey or Redis: the Python face of the scripts in ``lua/``."""
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class ValkeyLedger(RollbackLedger):
         """
         super().__init__(url, name=name, patience_s=patience_s, outlet=outlet)
         self._power_safe = power_safe
+        self._patience_s = patience_s
         # where another server may take over, that one has to have it too
         self._replicas = int(ledger_address(url).is_sentinel)
 
@@ -48,17 +50,24 @@ class ValkeyLedger(RollbackLedger):
         ``WAITAOF`` knows what its own connection saw last; the ``PING`` on the same one makes that everything so far.
 
         Raises:
-            Unreachable: it is not, or the server writes no file.
+            Unreachable: it is not for as long as one call is patient, or the server writes no file.
         """
+        until = time.monotonic() + self._patience_s
+        while slow := self._slow_to_write():
+            # what was claimed is nobody else's: to give up at once would end it as if it had begun
+            if time.monotonic() >= until:
+                raise Unreachable(f"{slow} {masked(self.url)} did not get its disk to write in time")
+
+    def _slow_to_write(self) -> str:
+        """Whose disk does not have it yet; empty: every disk that must has it."""
         with reachable(self.url):
             pipe = self._client.pipeline(transaction=False)
             pipe.ping()
             pipe.waitaof(1, self._replicas, _DISK_PATIENCE_MS)
             written_by: Any = pipe.execute()[1]
         if int(written_by[0]) < 1:
-            raise Unreachable(f"the server at {masked(self.url)} did not get its disk to write in time")
-        if int(written_by[1]) < self._replicas:
-            raise Unreachable(f"no replica of the server at {masked(self.url)} got its disk to write in time")
+            return "the server at"
+        return "every replica of the server at" if int(written_by[1]) < self._replicas else ""
 
     # -- executions ---------------------------------------------------------------------------------------------------
 

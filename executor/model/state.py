@@ -12,6 +12,8 @@ class Renewed:
     """Tokens of attempts that must stop."""
     news: int = 0
     """Raised with every new document; where it did not move, no device has one."""
+    announced: bool = True
+    """False: the ledger has forgotten the worker, and takes nobody for it."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from executor.ledger.memory import MemoryLedger
 from executor.model.device import Announcement, Depleted, Health, HealthState, Vitals
 from executor.model.errors import DeviceTaken, IncompatibleVersion, UnknownDevice
 from executor.model.execution import Claimed
+from executor.model.state import Renewed
 
 STRANGE = [
     "nonsense",
@@ -244,6 +245,15 @@ def test_a_drained_device_stays_known_and_one_that_is_left_for_long_is_forgotten
     ledger.forget_devices(-1, ["edge-1", "edge-2", "edge-3", "edge-9"])
     assert sorted(ledger.owners()) == ["edge-2", "edge-3"]
     assert ledger.health() == {}
+
+
+def test_who_renews_hears_whether_it_is_known(ledger: AnyLedger) -> None:
+    """A server that lost its last moments has forgotten it, and would give it no work."""
+    assert ledger.renew("w1", []) == Renewed(announced=False)
+    ledger.register("w1", worker("edge-1"))
+    assert ledger.renew("w1", []) == Renewed(announced=True)
+    ledger.retreat("w1")
+    assert ledger.renew("w1", []) == Renewed(announced=True)
 
 
 def test_what_runs_on_a_drained_device_goes_on(ledger: AnyLedger) -> None:

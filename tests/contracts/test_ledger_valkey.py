@@ -187,6 +187,23 @@ def test_without_a_file_power_safety_is_refused(tmp_path: Path) -> None:
     server.stop()
 
 
+@pytest.mark.parametrize("slow", ["the server at", "every replica of the server at"])
+def test_a_claim_waits_for_a_disk_that_is_slow_and_not_for_ever(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """To give up at once would end what nobody has begun as if it had been."""
+    with closing(ValkeyLedger(valkey.url, patience_s=20, power_safe=True)) as ledger:
+        tried = Tried(ledger).start(in_group("a b"))
+        answers = iter([slow, slow, ""])
+        monkeypatch.setattr(ledger, "_slow_to_write", lambda: next(answers))
+        tried.claim("a")
+        assert list(answers) == []
+        monkeypatch.setattr(ledger, "_slow_to_write", lambda: slow)
+        monkeypatch.setattr(ledger, "_patience_s", 0.01)
+        with pytest.raises(Unreachable, match=rf"{slow} .* did not get its disk to write in time"):
+            tried.claim("b")
+
+
 def test_the_ledger_survives_a_restart_of_its_server(tmp_path: Path) -> None:
     server = Server(tmp_path / "s").start()
     with server.client() as client:

@@ -7,6 +7,7 @@ import pytest
 from support.ledgers import WRONG, AnyLedger, Tried, abandoned, in_group, in_sequence, step, woken
 from support.waiting import wait_until
 
+from executor.model.device import Announcement
 from executor.model.execution import Answer, Claimed
 
 
@@ -266,3 +267,20 @@ def test_many_actions_are_abandoned_in_one_call(ledger: AnyLedger) -> None:
     assert ledger.abandon_all("E1", 0, errors, wait_s=0) == {**wanted, "a": "failed", "b": "failed", "c": "noop"}
     assert '"action": "b"' in tried.row("b")["outcome"]
     assert ledger.abandon_all("E1", 0, {}, wait_s=0) == {}
+
+
+def test_who_stands_twice_in_the_queue_keeps_the_one_slot_that_it_has(ledger: AnyLedger) -> None:
+    """Parked for a slot, then, by a duplicate of its message, for a drained device, then for a slot again."""
+    ledger.register("w1", Announcement(devices=("edge-1",)))
+    tried = Tried(ledger).start(in_group("a z b c d"), parallel=2)
+    a, z = tried.claim("a"), tried.claim("z")
+    assert tried.answer("b") == "park"
+    ledger.drain("edge-1", by="ann")
+    assert tried.answer("b") == "park"
+    ledger.undrain("edge-1", by="ann")
+    assert [tried.answer(name) for name in "bcd"] == ["park"] * 3
+    tried.settle(a)
+    tried.claim("b")
+    tried.settle(z)
+    running = [name for name in "cd" if isinstance(tried.ask(name), Claimed)]
+    assert running == ["c"]

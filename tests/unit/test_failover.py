@@ -145,3 +145,24 @@ def test_messages_to_one_device_go_in_one_move() -> None:
         ("edge-2", (("a",), ("c",))), ("edge-3", (("b",), ("d",))),
     ]  # fmt: skip
     assert isinstance(got.moves[0], Move)
+
+
+def test_what_follows_in_a_sequence_goes_with_its_head() -> None:
+    """The ledger moves it only along with that, to the same device; two that do as little would be taken in turns."""
+    names = [step(name, movable=True) for name in "abc"]
+    (stage,) = sequence(names, length=9, fuse=False)
+    chosen = iter(["edge-2", "edge-3", "edge-2"])
+    got = decided(stage, names, place=lambda _: (next(chosen), "it does least"))
+    assert [(move.to, move.messages) for move in got.moves] == [("edge-2", (("a",), ("b",), ("c",)))]
+
+
+def test_where_nobody_takes_a_whole_sequence_its_head_goes_alone() -> None:
+    names = [step(name, movable=True) for name in "abc"]
+    (stage,) = sequence(names, length=9, fuse=False)
+
+    def place(steps: Sequence[Step]) -> tuple[str, str]:
+        return nobody(steps) if len(steps) > 1 else to_edge_2(steps)
+
+    got = decided(stage, names, place=place)
+    assert [(move.to, move.messages) for move in got.moves] == [("edge-2", (("a",),))]
+    assert got.waits == {}

@@ -41,7 +41,8 @@ def register(
     def advance(execution: Any = None, generation: Any = None, stage: Any = None, *_: Any, **__: Any) -> None:
         _expect(is_execution_id(execution) and _is_count(generation) and _is_count(stage))
         crash_point("advance", execution)
-        executor().advance(execution, generation, stage)
+        with underway().keeping(f"adv:{execution}|{generation}|{stage}"):
+            executor().advance(execution, generation, stage)
 
     @app.task(name=CONCLUDE, shared=False)  # type: ignore[untyped-decorator]
     def conclude(execution: Any = None, *_: Any, **__: Any) -> None:

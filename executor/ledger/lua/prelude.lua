@@ -137,9 +137,9 @@ local function wake(x)
   while redis.call('SCARD', key('slots', x.id)) < x.limit do
     local A = redis.call('LPOP', key('wait', x.id))
     if not A then return end
-    redis.call('SADD', key('slots', x.id), A)
     redis.call('HSET', key('a', x.id, x.gen, A), 'since', NOW)
-    if not unpark(x.id, x.gen, A) then redis.call('SREM', key('slots', x.id), A) end
+    -- one that does not wait any more may hold a slot, and keeps it
+    if unpark(x.id, x.gen, A) then redis.call('SADD', key('slots', x.id), A) end
   end
 end
 

@@ -116,7 +116,7 @@ class MemoryFleet(MemoryDevices):
             if vitals is not None:
                 self._store.vitals[incarnation] = vitals_text(vitals)
             stopped = frozenset(claimed.token for claimed in running if self._must_stop(claimed))
-            return Renewed(stopped, self._store.news)
+            return Renewed(stopped, self._store.news, incarnation in {*self._store.workers, *self._store.leaving})
 
     def _must_stop(self, claimed: Claimed) -> bool:
         x = self._store.executions.get(claimed.execution)
@@ -284,7 +284,7 @@ class MemoryFleet(MemoryDevices):
     def postpone(self, entry: str) -> None:
         """Somebody is at this entry: nobody else needs to begin it for 2 s from now."""
         with self._changed:
-            name, _, number = entry.partition("#")
+            name, _, number = entry.rpartition("#") if "#" in entry else (entry, "", "")
             found = self._store.outbox.get(name)
             if found is not None and number in ("", str(found.number)):
                 found.due = max(found.due, self._store.clock() + RESEND_MS)

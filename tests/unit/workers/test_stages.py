@@ -12,7 +12,7 @@ from executor.model.device import Announcement
 from executor.model.plan import Step, message_id
 from workers import stages as module
 from workers.letters import Sought
-from workers.stages import GRACE_S, StageWatch
+from workers.stages import CLAIMABLE_S, GRACE_S, StageWatch
 
 
 class World:
@@ -221,3 +221,26 @@ def test_a_worker_that_ends_in_order_keeps_what_it_has_begun(world: Any) -> None
     world.ledger.leave("w-edge-1")
     world.watch.look(lost=["edge-1"])
     assert tried.row("a")["at"] == "edge-2"
+
+
+def test_a_look_at_many_stages_is_cut_and_goes_on_with_those_that_it_left_out(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile nobody watches whether workers live."""
+    world.serve("edge-1")
+    for number in range(6):
+        Tried(world.ledger, f"E{number}").start(in_group("a"))
+    world.pass_s(CLAIMABLE_S + 1)
+    looked: list[str] = []
+    read = world.ledger.actions
+
+    def slowly(execution: str, *arguments: Any) -> Any:
+        looked.append(execution)
+        world.pass_s(0.2)
+        return read(execution, *arguments)
+
+    monkeypatch.setattr(world.ledger, "actions", slowly)
+    world.watch.look()
+    assert len(looked) == 3
+    world.watch.look()
+    assert sorted(looked) == [f"E{number}" for number in range(6)]

@@ -90,3 +90,17 @@ def test_who_cannot_write_does_not_acknowledge_and_tries_again(ledger: MemoryLed
     wait_until(lambda: acknowledged(ledger) == 1, description="it could write")
     assert mine.of("edge-1") == {"a": 1}
     mine.stop()
+
+
+def test_one_device_that_cannot_be_written_does_not_keep_the_others_waiting(
+    ledger: MemoryLedger, tmp_path: Path
+) -> None:
+    (tmp_path / "state" / "edge-1.json").mkdir(parents=True)
+    ledger.synchronize(["edge-1", "edge-2"], '{"a":1}')
+    mine = states(ledger, tmp_path)
+    mine.start()
+    wait_until(lambda: acknowledged(ledger, "edge-2") == 1, description="edge-2 has its document")
+    assert acknowledged(ledger) == 0
+    (tmp_path / "state" / "edge-1.json").rmdir()
+    wait_until(lambda: acknowledged(ledger) == 1, description="it could write")
+    mine.stop()

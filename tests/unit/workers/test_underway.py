@@ -1,5 +1,8 @@
 """What takes long is postponed until it is through; what is quick costs the ledger nothing."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from support.waiting import wait_until
 
@@ -37,3 +40,26 @@ def test_what_is_quick_is_not_postponed() -> None:
     with underway.keeping("ex:long"):
         wait_until(lambda: told, description="a long one is")
     assert set(told) == {"ex:long"}
+
+
+def test_what_takes_longer_than_anything_may_is_given_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And an error that nobody has thought of ends nothing."""
+    now = [0.0]
+    monkeypatch.setattr("workers.underway._POSTPONE_S", 0.01)
+    monkeypatch.setattr("workers.underway.time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
+    told: list[str] = []
+
+    def postpone(entry: str) -> None:
+        told.append(entry)
+        if len(told) == 1:
+            raise ValueError(entry)
+
+    underway = Underway(postpone)
+    with underway.keeping("ex:hangs"):
+        now[0] = 599.0
+        wait_until(lambda: told.count("ex:hangs") > 1, description="it goes on after an error")
+        now[0] = 601.0
+        with underway.keeping("ex:next"):
+            now[0] = 602.0
+            wait_until(lambda: told.count("ex:next") > 1, description="the other is postponed")
+    assert "ex:hangs" not in told[told.index("ex:next") :]
