@@ -14,7 +14,7 @@ from executor.model.device import Announcement
 from workers.health import HealthWatch
 from workers.letters import Sought
 from workers.stages import StageWatch
-from workers.watchdog import LEAD_S, TICK_S, Watchdog
+from workers.watchdog import TICK_S, Watchdog
 
 _RENEWING = """
 import sys, threading
@@ -54,12 +54,12 @@ def share_of_a_core(url: str, *, devices: int, seconds: float) -> float:
     with _renewing(ledger, devices):
         watchdog = _watchdog(ledger)
         pause = threading.Event()
-        watchdog.turn(ledger.lead("bench", LEAD_S))  # the first one reads every announcement
+        watchdog.tick()  # the first one reads every announcement
         while ledger.pulse(0.75).silent:  # they have not begun to renew
             pause.wait(TICK_S)
         began, used = time.monotonic(), time.thread_time()
         while time.monotonic() - began < seconds:
-            watchdog.turn(ledger.lead("bench", LEAD_S))
+            watchdog.tick()
             pause.wait(TICK_S)
         share = (time.thread_time() - used) / (time.monotonic() - began)
     if len(ledger.workers()) != devices:

@@ -118,9 +118,12 @@ class StageWatch:
             lost: devices whose worker has died just now: stages that need them are looked at in any case.
         """
         self._term, self._placer = term, None
+        stages = self._ledger.open_stages()
+        if not stages:
+            self._known, self._devices = {}, _Devices()
+            return
         self._devices.read(self._ledger)
         now_ms, now = self._ledger.now_ms(), time.monotonic()
-        stages = self._ledger.open_stages()
         self._known = {name: known for name, known in self._known.items() if name in stages}
         suspects: dict[str, list[str]] = {}
         for execution, opened in sorted(stages.items(), key=lambda item: self._looked_at(item[0])):

@@ -25,6 +25,8 @@ _log = logging.getLogger("rex.watchdog")
 TICK_S = 0.2
 LEAD_S = 1.5
 """Without a sign of the leader for so long another coordinator takes over."""
+_SIGN_S = 0.35
+"""The leader gives one at every second turn; who does not lead asks at each."""
 SETTLE_DOWN_S = 3.0
 """After a failure of our own polls, or a restart of the server, nobody is declared dead for so long."""
 _PROMPT_S = 0.5
@@ -131,6 +133,7 @@ class Watchdog:
         self._since_ms = 0
         self._heard: Mapping[str, int] = {}
         self._term = ""
+        self._sign_at = 0.0
         self._done = threading.Event()
         self._due = dict.fromkeys(("executions", "stages", "leases", "sweep", "retention"), 0.0)
 
@@ -144,11 +147,7 @@ class Watchdog:
         self._silences.calm(time.monotonic())
         while not self._done.wait(TICK_S):
             try:
-                began = time.monotonic()
-                term = self._ledger.lead(self._name, LEAD_S)
-                # an answer that took long came from a server that was away: then workers were silent too
-                if time.monotonic() - began < _PROMPT_S:
-                    self.turn(term)
+                if self.tick():
                     continue
             except Deposed as error:
                 _log.warning("%s", error)
@@ -160,6 +159,20 @@ class Watchdog:
                 _log.exception("a turn of the watchdog failed")
             self._silences.calm(time.monotonic())
             self._health.begin_anew()
+
+    def tick(self) -> bool:
+        """Lead, or find out who does, and take a turn; False where the server took too long to answer."""
+        began = time.monotonic()
+        if not self._term or began >= self._sign_at:
+            term = self._ledger.lead(self._name, LEAD_S)
+            # an answer that took long came from a server that was away: then workers were silent too
+            if time.monotonic() - began >= _PROMPT_S:
+                return False
+            self._sign_at = began + _SIGN_S
+        else:
+            term = self._term
+        self.turn(term)
+        return True
 
     def turn(self, term: str) -> None:
         """One look at everything that is due; who does not lead only observes, so as to be ready when that changes.

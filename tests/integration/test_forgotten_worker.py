@@ -9,9 +9,6 @@ pytestmark = pytest.mark.cluster
 
 def test_a_worker_that_was_forgotten_announces_itself_again(cluster: Cluster) -> None:
     """Or it would consume, and count as nobody: placement and failover would pass its device over."""
-    cluster.coordinator()
-    cluster.worker("edge-1")
-    cluster.ready()
     (worker,) = [one for one in cluster.client.workers() if one["devices"] == ["edge-1"]]
     with cluster.server.client() as client:
         client.hdel("rex:{0}:workers", worker["incarnation"])
