@@ -150,7 +150,7 @@ def test_what_may_not_run_twice_ends_as_unknown_at_its_deadline(ledger: AnyLedge
     )
     assert (tried.status("a"), tried.row("a")["effect"], tried.state) == ("failed", "unknown", "stopping")
     # the one that stops waits for the same, and no longer
-    assert taken_from(ledger, "w2", "b", sure=False) == "ok"
+    wait_until(lambda: taken_from(ledger, "w2", "b", sure=False) == "ok", description="so is that of the other")
     assert (tried.status("b"), tried.state) == ("cancelled", "rolling_back")
 
 

@@ -20,7 +20,5 @@ def test_a_worker_that_was_forgotten_announces_itself_again(cluster: Cluster) ->
         ),
         description="it is known again",
     )
-    report = cluster.result(
-        cluster.client.submit({"name": "s", "actions": [{"id": "a", "uses": "wait", "with": {"for": "0ms"}}]})
-    )
-    assert (report["status"], report["actions"]["a"]["device"]) == ("completed", "edge-1")
+    action = {"id": "a", "device": "edge-1", "uses": "wait", "with": {"for": "0ms"}}
+    assert cluster.result(cluster.client.submit({"name": "s", "actions": [action]}))["status"] == "completed"
